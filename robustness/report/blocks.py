@@ -1,8 +1,11 @@
-"""The content of a report, and the questions about a run that give it.
+"""The building blocks of a report, and the questions about a run that it answers.
 
-Pages draw blocks; files and the command line render them. Their texts are unescaped: each format
-escapes them in its own way. A question has what it needs, its options, its figures and its blocks;
-page, report, command line, Python and gate find it in ``run.REGISTRY``.
+A report is made of blocks, such as texts, tables and charts. Pages draw them, and each file format
+renders them. The texts in blocks are not escaped: each format escapes them in its own way.
+
+A question computes figures from a run and turns them into blocks. The registry in
+``robustness.report.run`` lists all questions, and the page, the reports, the command line, the
+Python interface and the gate take them from there.
 """
 
 from __future__ import annotations
@@ -32,7 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; a page shows ``help``, how the figures are computed, behind an icon."""
+    """A paragraph.
+
+    ``help`` explains how its figures are computed. A page shows it behind an icon; files leave it
+    out.
+    """
 
     text: str
     help: str = ""
@@ -40,7 +47,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Titled:
-    """A table with its caption; ``long`` ones are folded where the format allows it."""
+    """A table with its caption.
+
+    A ``long`` table is collapsed at first where the format allows it.
+    """
 
     caption: str
     table: Table
@@ -49,9 +59,10 @@ class Titled:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its text alternative, and a ``note`` below it.
+    """A Plotly figure with its text alternative ``alt`` and a ``note`` below it.
 
-    On a page, a click on a point is kept in the link under ``link``.
+    ``link`` is the query parameter in which a page keeps the point that was clicked, "" if clicks
+    do nothing.
     """
 
     title: str
@@ -63,9 +74,10 @@ class Chart:
 
 @dataclass(frozen=True)
 class Map:
-    """A drawn map and a ``note`` below it; a format without drawings has it in words.
+    """A map with a ``note`` below it. Formats without drawings show it as a table.
 
-    On a page, a click on a tile is kept in the link under ``link``.
+    ``link`` is the query parameter in which a page keeps the tile that was clicked, "" if clicks
+    do nothing.
     """
 
     title: str
@@ -76,7 +88,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Shot:
-    """An image as the bytes of a lossless PNG."""
+    """An image as lossless PNG bytes, with its caption and text alternative."""
 
     png: bytes
     caption: str
@@ -85,7 +97,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Case:
-    """Images side by side, the verdict on one prediction, if any, and lines of text."""
+    """Images side by side with lines of text, and the verdict on the prediction if there is one."""
 
     title: str
     shots: Sequence[Shot]
@@ -95,7 +107,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """Cases, read one at a time and again for every format."""
+    """Several cases under a caption.
+
+    ``read`` loads the images of one case at a time, so that a report never holds all of them in
+    memory. It is called anew for every format.
+    """
 
     caption: str
     read: Callable[[], Iterator[Case]]
@@ -103,9 +119,12 @@ class Cases:
 
 @dataclass(frozen=True)
 class Chooser:
-    """Blocks that depend on an option: a page shows those of one, files those of ``printed``.
+    """A control that selects one of several ``options``, and the blocks of each option.
 
-    ``key`` is the control's parameter of the link. ``listed`` options open as a list.
+    ``options`` maps each option to its title, and ``read`` returns the blocks of an option. A page
+    shows the blocks of the selected option, ``first`` to begin with; a file shows those of all
+    ``printed`` options one after the other. ``key`` is the query parameter that holds the
+    selection. If ``listed``, the control is a drop-down list.
     """
 
     label: str
@@ -119,22 +138,23 @@ class Chooser:
 
 @dataclass(frozen=True)
 class Columns:
-    """Blocks that a wide page shows in columns; files show them one after the other."""
+    """Blocks that a wide page shows side by side. Files show them one after the other."""
 
     columns: Sequence[Sequence[Block]]
 
 
 Printed = Text | Titled | Chart | Map | Cases
-"""What every format can render."""
+"""A block that every format can render."""
 Block = Printed | Chooser | Columns
+"""A block that a page can draw."""
 
 
 @dataclass(frozen=True)
 class Section:
     """A heading and its blocks.
 
-    ``about`` says what they answer, beside the heading of a folded section. ``link`` is the
-    parameter that a click in one of them sets.
+    ``about`` says what the blocks answer; a page shows it beside the heading of a collapsed
+    section. ``link`` is the query parameter that a click in one of the blocks sets.
     """
 
     title: str
@@ -144,47 +164,50 @@ class Section:
 
     @property
     def printed(self) -> list[Printed]:
-        """The blocks of a file, which has no controls."""
-        return list(_printed(self.blocks))
+        """The blocks as a file shows them, which has neither controls nor columns."""
+        return list(_without_controls(self.blocks))
 
 
-def _printed(blocks: Sequence[Block]) -> Iterator[Printed]:
+def _without_controls(blocks: Sequence[Block]) -> Iterator[Printed]:
     for block in blocks:
         if isinstance(block, Chooser):
             for option in block.printed:
-                yield from _printed(block.read(option))
+                yield from _without_controls(block.read(option))
         elif isinstance(block, Columns):
             for column in block.columns:
-                yield from _printed(column)
+                yield from _without_controls(column)
         else:
             yield block
 
 
 @dataclass(frozen=True)
 class Data:
-    """The tidy rows in the schema ``evaluation.row_schema.schema(own)``, a table at a time.
+    """The rows behind a report, and the tables computed from them.
 
-    ``tables`` holds the figures computed from the rows, by name, JSON-ready. ``own`` are the
-    metrics of plugins.
+    ``read`` yields the rows as Arrow tables in the schema ``measure.rows.schema(own_scores)``.
+    ``tables`` maps names to lists of JSON-ready records. ``own_scores`` are the names of the
+    metrics of plugins, each of which is a column of the rows.
     """
 
     read: Callable[[], Iterator[pa.Table]]
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    own: Sequence[str] = ()
+    own_scores: Sequence[str] = ()
 
 
 BRACKETS = "Parentheses: 95% intervals."
-"""The note of an answer with intervals."""
+"""The note below answers that contain intervals."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A result to share.
+    """A result to share, before it is rendered in one of the formats.
 
-    ``answers`` are pairs of a question and a sentence. ``facts`` are short pairs (name, value),
-    ``cautions`` must be read before the numbers. ``brief`` are the tables of a model card and of
-    the command line. ``manifest`` suffices to reproduce the rows, and ``replay`` says how. ``note``
-    explains the answers.
+    - ``answers`` are pairs of a question and a sentence, and ``note`` explains them.
+    - ``facts`` are pairs of a name and a value, such as ("Seed", "0").
+    - ``cautions`` are sentences that must be read before the figures.
+    - ``brief`` are the blocks that a model card and the command line show.
+    - ``methods`` and ``limits`` explain how the figures were made, and what they cannot show.
+    - ``manifest`` suffices to reproduce the rows, and ``replay`` says how.
     """
 
     title: str
@@ -202,138 +225,160 @@ class Report:
 
     @property
     def question(self) -> str:
-        """The first question, which stands for the report."""
+        """The first question of ``answers``."""
         return self.answers[0][0]
 
     @property
     def answer(self) -> tuple[str, ...]:
-        """The sentences, without their questions."""
+        """The sentences of ``answers`` without their questions."""
         return tuple(sentence for _, sentence in self.answers)
 
     def facts_at(self, when: datetime) -> list[tuple[str, str]]:
-        """``facts``, and ``when`` the report was made."""
+        """The facts, followed by the time ``when`` (in UTC) at which the report was made."""
         return [*self.facts, ("Report made", f"{when:%Y-%m-%d %H:%M} UTC")]
 
 
-def model(name: str) -> str:
-    """The readable name of a model, on one line."""
+def model_label(name: str) -> str:
+    """Return the display name of the model called ``name``, on one line."""
     return visible(models.label(name))
 
 
-MODEL: Column = ("Model", lambda entry: model(entry["model"]))
-"""The first column of a table of models."""
+MODEL: Column = ("Model", lambda entry: model_label(entry["model"]))
+"""A column with the display name of the model of each entry."""
 
 
-def class_title(name: str, index: int) -> str:
-    """What the model called ``name`` calls its class ``index``, on one line."""
-    return visible(models.class_name(name, index))
+def class_title(model_name: str, index: int) -> str:
+    """Return the name of the class ``index`` of a model, on one line."""
+    return visible(models.class_name(model_name, index))
 
 
-def models_of(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The labels of the models of ``entries``."""
-    return join_names([model(entry["model"]) for entry in entries])
+def joined_models(entries: Sequence[Entry]) -> str:
+    """Return the display names of the models of ``entries`` as a list in a sentence."""
+    return join_names([model_label(entry["model"]) for entry in entries])
 
 
 def sentence(*clauses: str, names: Iterable[str] = ()) -> str:
-    """One sentence of ``clauses``, the empty ones left out.
+    """Join the non-empty ``clauses`` with semicolons to one sentence.
 
-    It begins with a capital letter, unless it begins with one of the models ``names``.
+    Its first letter becomes a capital, except where the sentence begins with the display name of
+    one of the models ``names``, which may have a small initial.
     """
     text = "; ".join(clause for clause in clauses if clause)
-    labels = "|".join(re.escape(model(name)) for name in dict.fromkeys(names))
-    begins_with_model = labels and re.match(rf"(?:{labels})(?!\w)", text)
-    if begins_with_model:
+    labels = "|".join(re.escape(model_label(name)) for name in dict.fromkeys(names))
+    # "net" at the start of "networks" is not the model "net".
+    if labels and re.match(rf"(?:{labels})(?!\w)", text):
         return f"{text}."
     return f"{text[0].upper()}{text[1:]}."
 
 
 def code_parts(text: str) -> list[tuple[str, bool]]:
-    """The parts of ``text``, each with whether it is code, which stands between backticks."""
-    parts = text.split("`")
-    return [(part, number % 2 == 1) for number, part in enumerate(parts)]
+    """Split ``text`` at its backticks into pairs of a part and whether that part is code."""
+    # Text and code alternate, and a text begins outside of code.
+    return [(part, number % 2 == 1) for number, part in enumerate(text.split("`"))]
 
 
 def visible_part(text: str) -> str:
-    """``text`` made ``visible``, with the space at either end that parts it from its neighbours."""
+    """Return ``visible(text)`` with a space at either end where ``text`` has white space.
+
+    ``visible`` strips its text, but a part of a sentence must stay apart from its neighbours.
+    """
     before = " " if text[:1].isspace() else ""
     after = " " if text[-1:].isspace() else ""
     return f"{before}{visible(text)}{after}"
 
 
 def folded(value: Any, width: int = 90, indent: int = 0) -> str:
-    """``value`` as JSON in ASCII, whatever fits into ``width`` on one line."""
+    """Return ``value`` as ASCII JSON, with everything that fits into ``width`` on one line."""
     line = json.dumps(value, allow_nan=False)
-    if len(line) + indent <= width or not isinstance(value, Mapping | list | tuple):
+    if len(line) + indent <= width:
         return line
-    inner = " " * (indent + 1)
-    outer = " " * indent
+    inner_indent = " " * (indent + 1)
     if isinstance(value, Mapping):
-        parts = [
-            f"{inner}{json.dumps(key)}: {folded(part, width, indent + 1)}"
-            for key, part in value.items()
-        ]
-        return "{\n" + ",\n".join(parts) + f"\n{outer}}}"
-    parts = [f"{inner}{folded(part, width, indent + 1)}" for part in value]
-    return "[\n" + ",\n".join(parts) + f"\n{outer}]"
+        members = []
+        for key, member in value.items():
+            text = folded(member, width, indent + 1)
+            members.append(f"{inner_indent}{json.dumps(key)}: {text}")
+        opening = "{"
+        closing = "}"
+    elif isinstance(value, list | tuple):
+        members = [f"{inner_indent}{folded(member, width, indent + 1)}" for member in value]
+        opening = "["
+        closing = "]"
+    else:
+        return line
+    body = ",\n".join(members)
+    return f"{opening}\n{body}\n{' ' * indent}{closing}"
 
 
-def order(
-    ranking: Sequence[Entry], by: str, significant: Set[tuple[str, str]], unknown: str, digits: int
+def order_clause(
+    ranking: Sequence[Entry],
+    rate: str,
+    significant: Set[tuple[str, str]],
+    *,
+    no_order: str = "",
+    digits: int,
 ) -> str:
-    """The clause on the highest and the lowest of ``ranking``, by the rate ``by``.
+    """Return the clause that names the models with the highest and the lowest ``rate``.
 
-    ``unknown`` says why there is no order; ``significant`` has (better, worse) of every significant
-    difference. Rates have so many ``digits`` after the point.
+    ``significant`` contains the pair (better, worse) of models for each significant difference.
+    ``no_order`` is the reason why differences were not tested, "" if they were. Percentages have
+    ``digits`` decimals.
     """
-    known = [entry for entry in ranking if entry[by] is not None]
+    known = [entry for entry in ranking if entry[rate] is not None]
     if not known:
         return "no attack had a correct prediction to break"
-    quantity = NAMES[by]
-    best, worst = study.ends(known, by)
-    highest = _shared_rate(best, by, f".{digits}%")
+    quantity = NAMES[rate]
+    best, worst = study.ends(known, rate)
+    highest = _shared_rate(best, rate, f".{digits}%")
     if len(known) == 1:
-        return f"{models_of(best)}: {quantity} {highest}"
+        return f"{joined_models(best)}: {quantity} {highest}"
     if not worst:
         return f"{all_of(len(known), 'model')} have the same {quantity}, {highest}"
-    lowest = _shared_rate(worst, by, f".{digits}%")
+
+    lowest = _shared_rate(worst, rate, f".{digits}%")
     verb = "has" if len(best) == 1 else "have"
     ends = (
-        f"{models_of(best)} {verb} the highest {quantity}, {highest}; "
-        f"{models_of(worst)} the lowest, {lowest}"
+        f"{joined_models(best)} {verb} the highest {quantity}, {highest}; "
+        f"{joined_models(worst)} the lowest, {lowest}"
     )
-    if unknown:
-        return f"{ends}; {unknown}"
+    if no_order:
+        return f"{ends}; {no_order}"
     if not significant:
         return f"{ends}; no difference is significant"
+
     others = [entry for entry in known if entry not in best]
-    close = []
+    not_exceeded = []
     for entry in others:
         if any((leader["model"], entry["model"]) not in significant for leader in best):
-            close.append(entry)
-    if close:
-        return f"{ends}; the highest is not significantly above {models_of(close)}"
-    subject = "the difference is" if len(others) == 1 else "the lead over each other model is"
-    return f"{ends}; {subject} significant"
+            not_exceeded.append(entry)
+    if not_exceeded:
+        return f"{ends}; the highest is not significantly above {joined_models(not_exceeded)}"
+    if len(others) == 1:
+        return f"{ends}; the difference is significant"
+    return f"{ends}; the lead over each other model is significant"
 
 
-def _shared_rate(entries: Sequence[Entry], by: str, form: str) -> str:
-    """The equal rate of ``entries``, with its interval if they share that, too."""
-    rates = {with_interval(entry, by, form) for entry in entries}
-    return rates.pop() if len(rates) == 1 else figure_text(entries[0], by, form)
-
-
-def _has_labels(of: RunFigures) -> bool:
-    return any(entry["clean_accuracy"] is not None for entry in of.statistics.summary)
+def _shared_rate(entries: Sequence[Entry], rate: str, form: str) -> str:
+    """Return the ``rate`` that all ``entries`` have, with the interval if that is the same, too."""
+    texts = {with_interval(entry, rate, form) for entry in entries}
+    if len(texts) == 1:
+        return texts.pop()
+    return figure_text(entries[0], rate, form)
 
 
 F = TypeVar("F")
+"""The figures of a question."""
 
 Tables = Mapping[str, Sequence[Entry]]
-"""Figures of a question by name, JSON-ready."""
+"""JSON-ready records by the name of their table."""
 
 
 class RunFigures:
-    """A run and what several questions read of it, computed once each."""
+    """The figures that questions read of a run, each computed when it is first asked for.
+
+    ``options`` are values of the options of questions by their names; options that are missing
+    have their defaults. ``statistics`` may be given if they are known already.
+    """
 
     def __init__(
         self,
@@ -343,9 +388,9 @@ class RunFigures:
     ) -> None:
         self.run = run
         self.options = options
-        """By name; the others have their defaults."""
         self._answers: dict[str, Any] = {}
         if statistics is not None:
+            # This takes the place of the value that the cached property would compute.
             self.statistics = statistics
 
     @cached_property
@@ -353,41 +398,55 @@ class RunFigures:
         return self.run.figures()
 
     def answer(self, question: Question[F]) -> F:
-        """The figures of ``question``."""
+        """Return the figures of ``question``."""
         if question.name not in self._answers:
             self._answers[question.name] = question.figures(self)
         figures: F = self._answers[question.name]
         return figures
 
     def with_answer(self, question: Question[F], figures: F) -> RunFigures:
-        """The same, but the figures of ``question`` are ``figures``."""
-        other = RunFigures(self.run, self.statistics, self.options)
-        other._answers[question.name] = figures
-        return other
+        """Return a copy of these figures in which those of ``question`` are ``figures``."""
+        copy = RunFigures(self.run, self.statistics, self.options)
+        copy._answers[question.name] = figures
+        return copy
 
 
 class Need(NamedTuple):
-    """What a question needs of a run."""
+    """A property that a run must have for a question to make sense."""
 
     name: str
     met: Callable[[RunFigures], bool]
 
 
+def _has_labels(figures: RunFigures) -> bool:
+    return any(entry["clean_accuracy"] is not None for entry in figures.statistics.summary)
+
+
+def _has_several_models(figures: RunFigures) -> bool:
+    return len(figures.run.manifest.spec.models) > 1
+
+
+def _has_attacks(figures: RunFigures) -> bool:
+    return bool(figures.statistics.robust_accuracy)
+
+
 LABELS = Need("labels", _has_labels)
-TWO_MODELS = Need("two models", lambda of: len(of.run.manifest.spec.models) > 1)
-
-
-ATTACKS = Need("attacks", lambda of: bool(of.statistics.robust_accuracy))
+TWO_MODELS = Need("two models", _has_several_models)
+ATTACKS = Need("attacks", _has_attacks)
 
 
 @dataclass(frozen=True)
 class Option:
-    """What changes the figures of a question: a number, a switch or weights, by its default.
+    """An option that changes the figures of a question.
 
-    ``name`` is the keyword in Python, the flag, and the parameter of the link unless that is
-    ``key``. ``metavar`` and ``meaning`` explain the flag, ``label`` and ``help`` the input, which a
-    page draws if the run has what it ``needs``. A number is ``scale`` times as large there, up to
-    ``most``; ``blank`` stands for the default. ``names`` are those that may have a weight.
+    The type of ``default`` tells what it is: a mapping for weights, a bool for a switch, a number
+    or None for a number. ``name`` is its keyword in Python, its flag on the command line and,
+    unless ``key`` is given, its query parameter.
+
+    ``metavar`` and ``meaning`` explain the flag; ``label`` and ``help`` explain the input of the
+    page, which is drawn if the run has what the option ``needs``. A page shows a number ``scale``
+    times as large, accepts values up to ``most``, and shows ``blank`` for the default. ``names``
+    returns what may have a weight.
     """
 
     name: str
@@ -404,8 +463,8 @@ class Option:
     names: Callable[[RunFigures], Sequence[str]] = lambda _: ()
 
 
-def _statistics(of: RunFigures) -> Any:
-    return of.statistics
+def _statistics(figures: RunFigures) -> Any:
+    return figures.statistics
 
 
 COMPARE = "compare"
@@ -419,22 +478,27 @@ VIEWS: Mapping[str, str] = {
     FIX: "Fix",
     IMAGES: "Images",
 }
-"""The views in which a page groups the questions, and their titles."""
+"""The views of the page of a run, with their titles. Each question is shown in one of them."""
 
 
 @dataclass(frozen=True)
 class Question(Generic[F]):
-    """One question about a run.
+    """One question about a run, from the figures that answer it to the blocks that show them.
 
-    ``title`` heads its section, and ``about`` says beside it what the section answers. ``blocks``
-    tell its ``figures``. There is no section without any blocks, or for a run without what it
-    ``needs``; ``figures``, ``answers``, ``brief`` and ``tables`` are computed for every run, and
-    must work for such a one, too. A page shows it in ``view``, if that is not "". ``link`` is the
-    parameter of the link that a click in the section sets.
+    ``figures`` computes the figures. The other functions take these figures:
 
-    A report opens with ``answers``: pairs of a question in words and a sentence. ``brief`` are the
-    blocks that a model card and the command line have, ``tables`` the figures in JSON. ``command``
-    is the command that prints the section and has the ``options`` as flags.
+    - ``blocks`` returns the blocks of its section;
+    - ``answers`` returns pairs of a question in words and a sentence, with which a report opens;
+    - ``brief`` returns the blocks that a model card and the command line show;
+    - ``tables`` returns the figures as JSON-ready records.
+
+    A section has the heading ``title``, and ``about`` says what it answers. There is no section for
+    a run without what the question ``needs``, nor if there are no blocks. ``figures``, ``answers``,
+    ``brief`` and ``tables`` are called for every run, and must work without the needs as well.
+
+    ``view`` is the view of the page that shows the section, "" for none, and ``link`` is the query
+    parameter that a click in the section sets. ``command`` is the command that prints the section,
+    with the ``options`` as flags.
     """
 
     name: str
@@ -451,11 +515,15 @@ class Question(Generic[F]):
     tables: Callable[[F], Tables] = lambda _: {}
     command: str = ""
 
-    def fits(self, of: RunFigures) -> bool:
-        """Whether the run of ``of`` has what it needs."""
-        return all(need.met(of) for need in self.needs)
+    def fits(self, figures: RunFigures) -> bool:
+        """Return whether the run has everything that the question needs."""
+        return all(need.met(figures) for need in self.needs)
 
-    def section(self, of: RunFigures) -> Section | None:
-        """Its section of the run's report; None where there is nothing to tell."""
-        blocks = self.blocks(of.answer(self)) if self.fits(of) else ()
-        return Section(self.title, blocks, self.about, self.link) if blocks else None
+    def section(self, figures: RunFigures) -> Section | None:
+        """Return the section of the question in a report, None if there is nothing to show."""
+        if not self.fits(figures):
+            return None
+        blocks = self.blocks(figures.answer(self))
+        if not blocks:
+            return None
+        return Section(self.title, blocks, self.about, self.link)

@@ -31,10 +31,19 @@ from robustness.report.blocks import (
     RunFigures,
     Text,
     Titled,
-    order,
+    order_clause,
     sentence,
 )
-from robustness.report.tables import Column, Entry, Form, Table, figure, places, with_interval
+from robustness.report.tables import (
+    Column,
+    Entry,
+    Form,
+    Table,
+    figure,
+    filled_columns,
+    places,
+    with_interval,
+)
 from robustness.runs import Run
 from robustness.runs.comparison import shared_grids
 from robustness.runs.remedies import RemediedModel, added_turns, remedied_models
@@ -191,18 +200,21 @@ def _label(run: Run, candidate: RemediedModel) -> str:
 
 
 def _cost(costs: Sequence[Cost], added: Sequence[float] | None) -> Cost:
-    """The cost of models together behind a remedy.
+    """Return the cost of a remedy together with the models that it needs.
 
-    ``added`` are the milliseconds that it adds to those of the first model in each turn.
+    ``costs`` are those of the models. ``added`` is the time in milliseconds that the remedy adds to
+    a pass of the first model in each turn, None if it was not measured.
     """
-    first = costs[0]
     sizes = Cost(
-        megabytes=_sum([cost.megabytes for cost in costs]),
-        memory_megabytes=_sum([cost.memory_megabytes for cost in costs]),
+        megabytes=_sum_if_known([cost.megabytes for cost in costs]),
+        memory_megabytes=_sum_if_known([cost.memory_megabytes for cost in costs]),
     )
     if added is None:
         return sizes
-    turns = [own + more for own, more in zip(first.turns_ms, added, strict=False)]
+    first = costs[0]
+    turns = []
+    for model_ms, added_ms in zip(first.turns_ms, added, strict=False):
+        turns.append(model_ms + added_ms)
     return replace(
         sizes,
         latency_ms=statistics.median(turns),
@@ -215,9 +227,12 @@ def _cost(costs: Sequence[Cost], added: Sequence[float] | None) -> Cost:
     )
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return sum(present) if len(present) == len(values) else None
+def _sum_if_known(values: Sequence[float | None]) -> float | None:
+    """Return the sum of ``values``, None if one of them is unknown."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return sum(known)
 
 
 _SHORT = "Rank counts significant differences only; ties share a range."
@@ -239,7 +254,7 @@ _REMEDIES = (
     "includes the remedy."
 )
 _FIRST_COLUMNS = ("Rank", "Model", "Robustness", "Accuracy", "Latency")
-"""Those of the short table."""
+"""The columns of the short table."""
 
 _BUSY = 0.1
 """Share of the time in which passes waited for a core: a free machine has less."""
@@ -265,29 +280,39 @@ def answer(figures: Figures, chosen: ModelChoice) -> str:
 
 
 def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
-    """The clause on the highest and the lowest of a ``ranking``; ``pairs`` are of all models."""
+    """Return the clause on the models with the highest and the lowest rate ``by``.
+
+    ``ranking`` has the entries of models with the same classes, ``pairs`` those of all pairs.
+    """
     label_set = ranking[0]["label_set"]
     pairs_of_ranking = [pair for pair in pairs if pair["label_set"] == label_set]
     significant = {
         (pair["better"], pair["worse"]) for pair in pairs_of_ranking if pair["established"]
     }
-    unknown = ""
+    no_order = ""
     if not pairs_of_ranking:
-        unknown = "no image was evaluated with every model, so there is no order"
-    return order(ranking, by, significant, unknown, 1)
+        no_order = "no image was evaluated with every model, so there is no order"
+    return order_clause(ranking, by, significant, no_order=no_order, digits=1)
 
 
 def blocks(chosen: ModelChoice) -> list[Block]:
-    """The models with their scores and costs; [] where none has a score or is ruled out."""
+    """Return tables of the models with their scores and costs, and how to read them.
+
+    There is nothing to show if no model has a score or is ruled out.
+    """
     entries = placed(chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
     rule = _RULE.format(what=charts.QUANTITIES[chosen.quantity].lower())
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
-    first_columns = [column for column in _columns(entries, chosen) if column[0] in _FIRST_COLUMNS]
+    short_columns = [
+        (title, cell_text)
+        for title, cell_text in _columns(entries, chosen)
+        if title in _FIRST_COLUMNS
+    ]
     return [
-        Titled("Models", Table.of(entries, first_columns)),
+        Titled("Models", Table.of(entries, short_columns)),
         Text(_SHORT, rule),
         replace(table(entries, chosen), long=True),
         *measured_on(entries),
@@ -362,7 +387,7 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
         ("Size", _in_unit("megabytes", lambda value: f"{value:.1f}", "MB")),
         ("Hardest", lambda entry: name_leaders(entry["hardest"])),
     ]
-    return [(title, say) for title, say in columns if any(say(entry) for entry in entries)]
+    return filled_columns(entries, columns)
 
 
 def _latency(entry: Entry) -> str:
@@ -378,29 +403,43 @@ def _latency(entry: Entry) -> str:
 
 
 def _in_unit(name: str, form: Form, unit: str) -> Callable[[Entry], str]:
-    """A function from an entry to its figure ``name`` with its ``unit``; "" if there is none."""
+    """Return a function from an entry to its figure ``name`` with ``unit``, "" if it is unknown."""
 
-    def text(entry: Entry) -> str:
+    def cell_text(entry: Entry) -> str:
         number = figure_text(entry, name, form)
         return f"{number} {unit}" if number else ""
 
-    return text
+    return cell_text
 
 
-def _risks(of: RunFigures) -> list[str]:
-    """The risks of the perturbations of a run, as they appear; none under attacks alone."""
-    if of.statistics.ranked_by == "robust_accuracy":
+def _risks(figures: RunFigures) -> list[str]:
+    """Return the risks that the perturbations of a run stand for, in order of appearance.
+
+    There are none if the models are ranked under attack, where perturbations have no weight.
+    """
+    if figures.statistics.ranked_by == "robust_accuracy":
         return []
-    names = dict.fromkeys(entry["perturbation"] for entry in of.statistics.by_perturbation)
-    return list(dict.fromkeys(REGISTRY[name].risk for name in names if name in REGISTRY))
+    risks = []
+    for entry in figures.statistics.by_perturbation:
+        name = entry["perturbation"]
+        # Attacks, compositions and profiles have no record.
+        if name in REGISTRY and REGISTRY[name].risk not in risks:
+            risks.append(REGISTRY[name].risk)
+    return risks
 
 
-def _measured(name: str, cost: str) -> Need:
-    def is_known(of: RunFigures) -> bool:
-        costs = of.run.manifest.costs.values()
-        return any(getattr(each, cost) is not None for each in costs)
+def _need_of_cost(name: str, field: str) -> Need:
+    """Return the need for a run that measured the ``field`` of ``Cost`` for some model."""
 
-    return Need(name, is_known)
+    def is_measured(figures: RunFigures) -> bool:
+        costs = figures.run.manifest.costs.values()
+        return any(getattr(cost, field) is not None for cost in costs)
+
+    return Need(name, is_measured)
+
+
+def _tried_remedies(figures: RunFigures) -> bool:
+    return bool(figures.run.manifest.spec.remedies)
 
 
 OPTIONS = (
@@ -429,13 +468,13 @@ OPTIONS = (
         "max_latency_ms",
         "Max latency, ms",
         "milliseconds for one image, as measured in the run",
-        needs=_measured("latencies", "latency_ms"),
+        needs=_need_of_cost("latencies", "latency_ms"),
     ),
     Option(
         "max_megabytes",
         "Max size, MB",
         "size of the weights",
-        needs=_measured("sizes", "megabytes"),
+        needs=_need_of_cost("sizes", "megabytes"),
     ),
     Option(
         "margin",
@@ -454,34 +493,50 @@ OPTIONS = (
         False,
         help="Also rank each model with each remedy.",
         key="choose_remedies",
-        needs=Need("remedies before models", lambda of: bool(of.run.manifest.spec.remedies)),
+        needs=Need("remedies before models", _tried_remedies),
     ),
 )
 
 
 class ChoiceFigures(NamedTuple):
-    """The models of a run with what they score and cost, and the sentence on which to choose."""
+    """The choice among the models of a run, and the statistics that it is based on."""
 
     chosen: ModelChoice
     statistics: Figures
 
 
-def figures(of: RunFigures, out: Mapping[str, str] = MappingProxyType({})) -> ChoiceFigures:
-    """The choice by the options; ``out`` are reasons that rule out candidates."""
-    values = {
-        option.name: of.options[option.name] for option in OPTIONS if option.name in of.options
-    }
+def choice_figures(
+    figures: RunFigures, out: Mapping[str, str] = MappingProxyType({})
+) -> ChoiceFigures:
+    """Return the choice among the models of a run by the options that ``figures`` has.
+
+    ``out`` maps the ids of candidates to the reasons that rule them out.
+    """
+    run = figures.run
+    values = {}
+    for option in OPTIONS:
+        if option.name in figures.options:
+            values[option.name] = figures.options[option.name]
     if not values and not out:
-        # Without criteria the stored figures have the choice already.
-        chosen = of.statistics.choice.with_costs(of.run.manifest.costs)
-        return ChoiceFigures(chosen, of.statistics)
-    remedies = values.pop("remedies", False)
-    chosen = choose_of_run(of.run, of.statistics, Criteria(**values), out, remedies=remedies)
-    return ChoiceFigures(chosen, of.statistics)
+        # The stored statistics contain the choice without criteria.
+        chosen = figures.statistics.choice.with_costs(run.manifest.costs)
+    else:
+        remedies = values.pop("remedies", False)
+        criteria = Criteria(**values)
+        chosen = choose_of_run(run, figures.statistics, criteria, out, remedies=remedies)
+    return ChoiceFigures(chosen, figures.statistics)
 
 
-def _brief(figures: ChoiceFigures) -> list[Titled | Text]:
-    """The tables and texts of several models."""
+def _choice_blocks(figures: ChoiceFigures) -> list[Block]:
+    return blocks(figures.chosen)
+
+
+def _choice_answers(figures: ChoiceFigures) -> list[tuple[str, str]]:
+    return [("Which model is most robust?", answer(figures.statistics, figures.chosen))]
+
+
+def _choice_brief(figures: ChoiceFigures) -> list[Titled | Text]:
+    # A choice among one model is none.
     if len(figures.statistics.summary) < 2:
         return []
     return [block for block in blocks(figures.chosen) if isinstance(block, Titled | Text)]
@@ -490,10 +545,10 @@ def _brief(figures: ChoiceFigures) -> list[Titled | Text]:
 CHOICE = Question(
     "choice",
     "Choice",
-    lambda figures: blocks(figures.chosen),
-    figures=figures,
-    answers=lambda of: [("Which model is most robust?", answer(of.statistics, of.chosen))],
-    brief=_brief,
+    _choice_blocks,
+    figures=choice_figures,
+    answers=_choice_answers,
+    brief=_choice_brief,
     options=OPTIONS,
     command="choose",
     view="",
@@ -534,7 +589,7 @@ TRADE_OFFS = Question(
     "Trade-offs",
     _trade_offs,
     "accuracy against robustness, latency and size",
-    figures=figures,
+    figures=choice_figures,
     needs=(TWO_MODELS,),
     view=COMPARE,
 )

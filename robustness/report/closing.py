@@ -1,6 +1,6 @@
-"""The last word on a run: a sentence and a picture that join a folder of images and a camera.
+"""The last sentence on a run: what a model loses by a camera, and under the hardest perturbation.
 
-Only what a test shows is said: a loss that is significant over all conditions of the model, a loss
+It says only what a test shows: a loss that is significant over all conditions of the model, a loss
 that is too small to matter, or a camera that is significantly easier than the hardest condition.
 """
 
@@ -13,15 +13,23 @@ from robustness.base.text import figure_text, in_sentence
 from robustness.matching import Match
 from robustness.measure.condition import Condition, short
 from robustness.perturbations import REGISTRY
-from robustness.report.blocks import LABELS, Block, Map, Need, Question, RunFigures, Text
-from robustness.report.blocks import model as model_label
+from robustness.report.blocks import (
+    LABELS,
+    Block,
+    Map,
+    Need,
+    Question,
+    RunFigures,
+    Text,
+    model_label,
+)
 from robustness.report.maps import BandMap, MapRow, Strip, Tick, Tile
 from robustness.report.tables import Entry, with_interval
 from robustness.statistics import FEWEST, Figures
 from robustness.statistics.losses import is_harder, losses
 
-_IN = ("fog", "snow", "rain", "frost", "darkness")
-"""Perturbations that one is in; one is under the others."""
+_SURROUNDING = ("fog", "snow", "rain", "frost", "darkness")
+"""Perturbations with the preposition "in"; the others have "under"."""
 
 _STAYS = "stays at"
 _DROPS = "drops"
@@ -32,9 +40,10 @@ NOTE = "Blue: correct. Orange: incorrect. The dot has its 95% interval."
 
 @dataclass(frozen=True)
 class Camera:
-    """The condition ``id`` of a run that stands for a camera.
+    """The condition of a run that stands for the images of a camera.
 
-    ``perturbation`` is the only one that the camera has; "" for several.
+    ``id`` is that of the condition. ``perturbation`` is its name if the camera has only one, else
+    "".
     """
 
     id: str
@@ -43,10 +52,10 @@ class Camera:
 
 @dataclass(frozen=True)
 class Closing:
-    """The sentence, and the figures of the model ``model`` that it is about.
+    """The last sentence on a run, and the figures of the model that it is about.
 
-    ``hardest`` and ``camera`` are entries of ``Figures.by_perturbation``; None where no test allows
-    a clause.
+    ``hardest`` and ``camera`` are the entries of ``Figures.by_perturbation`` of the two clauses,
+    None where no test allows the clause.
     """
 
     model: str
@@ -55,28 +64,32 @@ class Closing:
     camera: Entry | None
 
     def picture(self, images: Mapping[str, str] | None = None) -> Map:
-        """The shares that the sentence names, each with its interval.
+        """Return a map of the accuracies that the sentence names, each with its interval.
 
-        ``images`` are URIs by condition, "" for the original.
+        ``images`` maps conditions to the URI of an example, and "" to that of an original.
         """
         images = images or {}
         rows = []
-        first = self.hardest or self.camera
-        if first is not None:
-            rows.append(_row("Originals", first, "clean_accuracy", images.get("", "")))
-        for title, entry in (("Your camera", self.camera), ("", self.hardest)):
-            if entry is not None:
-                condition = str(entry["condition"])
-                label = title or short(condition)
-                rows.append(_row(label, entry, "perturbed_accuracy", images.get(condition, "")))
+        entry_with_originals = self.hardest or self.camera
+        if entry_with_originals is not None:
+            image = images.get("", "")
+            rows.append(_row("Originals", entry_with_originals, "clean_accuracy", image))
+        if self.camera is not None:
+            image = images.get(str(self.camera["condition"]), "")
+            rows.append(_row("Your camera", self.camera, "perturbed_accuracy", image))
+        if self.hardest is not None:
+            condition = str(self.hardest["condition"])
+            image = images.get(condition, "")
+            rows.append(_row(short(condition), self.hardest, "perturbed_accuracy", image))
         drawing = BandMap("Images", [model_label(self.model)], rows, "Share of images correct")
         return Map("", drawing, NOTE)
 
 
 def closing(figures: Figures, camera: Camera | None = None) -> Closing | None:
-    """The last word on the model to choose; None where no test allows one.
+    """Return the last sentence on the best model of a run, None where no test allows one.
 
-    That needs labels, and at least as many images as an interval does.
+    Without a best model it is about the first by rank. At least ``FEWEST`` images must have a
+    label, as for an interval.
     """
     if figures.labelled < FEWEST:
         return None
@@ -89,34 +102,35 @@ def closing(figures: Figures, camera: Camera | None = None) -> Closing | None:
         if entry["model"] == name and entry["perturbed_accuracy"] is not None
     }
     camera_loss = None
-    other_losses = []
+    significant_losses = []
     for loss in losses(grid):
-        if camera is not None and loss.key.id == camera.id and loss.key.id in entries:
+        if loss.key.id not in entries:
+            continue
+        if camera is not None and loss.key.id == camera.id:
             camera_loss = loss
-        elif loss.key.id in entries:
-            other_losses.append(loss)
-    harmful = [loss for loss in other_losses if loss.significant]
-    hardest = max(harmful, key=lambda loss: loss.difference.value or 0.0, default=None)
+        elif loss.significant:
+            significant_losses.append(loss)
+    hardest = max(significant_losses, key=lambda loss: loss.difference.value or 0.0, default=None)
 
-    camera_verb = ""
-    if camera_loss is not None:
-        if camera_loss.significant:
-            camera_verb = _DROPS
-        elif camera_loss.negligible:
-            camera_verb = _STAYS
-        elif hardest is not None and is_harder(grid, hardest.key.id, camera_loss.key.id):
-            camera_verb = _IS
     clauses = []
     camera_entry = None
-    if camera is not None and camera_loss is not None and camera_verb:
-        camera_entry = entries[camera_loss.key.id]
-        where = _camera_place(camera)
-        clauses.append(_clause(where, model_label(name), camera_verb, camera_entry))
+    if camera is not None and camera_loss is not None:
+        verb = ""
+        if camera_loss.significant:
+            verb = _DROPS
+        elif camera_loss.negligible:
+            verb = _STAYS
+        elif hardest is not None and is_harder(grid, hardest.key.id, camera_loss.key.id):
+            verb = _IS
+        if verb:
+            camera_entry = entries[camera_loss.key.id]
+            phrase = _camera_phrase(camera)
+            clauses.append(_clause(phrase, model_label(name), verb, camera_entry))
     hardest_entry = None
     if hardest is not None:
         hardest_entry = entries[hardest.key.id]
         subject = "it" if clauses else model_label(name)
-        clauses.append(_clause(_place(hardest.key.id), subject, _DROPS, hardest_entry))
+        clauses.append(_clause(_phrase(hardest.key.id), subject, _DROPS, hardest_entry))
     if not clauses:
         return None
     text = "; ".join(clauses)
@@ -124,18 +138,26 @@ def closing(figures: Figures, camera: Camera | None = None) -> Closing | None:
 
 
 def profile_camera(compositions: Mapping[str, Sequence[str]]) -> Camera | None:
-    """The camera of a run with a profile, by the ids of its compositions; None without one."""
+    """Return the camera that a run with profiles stands for, None without a profile.
+
+    ``compositions`` maps each profile to the ids of its conditions; the first profile counts.
+    """
     if not compositions:
         return None
-    name, ids = next(iter(compositions.items()))
-    perturbations = {step for each in ids for step, _ in Condition.parse(each).steps}
-    return Camera(name, perturbations.pop() if len(perturbations) == 1 else "")
+    profile, condition_ids = next(iter(compositions.items()))
+    perturbations = set()
+    for condition_id in condition_ids:
+        perturbations |= {name for name, _ in Condition.parse(condition_id).steps}
+    if len(perturbations) == 1:
+        return Camera(profile, perturbations.pop())
+    return Camera(profile, "")
 
 
 def matched_camera(match: Match, figures: Figures) -> Camera | None:
-    """The camera of ``match``, if a run with ``figures`` has its only perturbation as strong.
+    """Return the condition of a run that stands for the camera of ``match``.
 
-    That is a strength within the interval of the match.
+    It is the first with the perturbation of the match alone, at a strength within the interval of
+    the match. Returns None if there is no such condition, and for a match of several perturbations.
     """
     if not match.matched or len(match.perturbations) != 1:
         return None
@@ -149,54 +171,70 @@ def matched_camera(match: Match, figures: Figures) -> Camera | None:
     return None
 
 
-def _clause(where: str, subject: str, verb: str, entry: Entry) -> str:
-    """Such as "in fog it drops from 90 to 55%"."""
+def _clause(phrase: str, subject: str, verb: str, entry: Entry) -> str:
+    """Return a clause such as "in fog it drops from 90% to 55%"."""
     after = figure_text(entry, "perturbed_accuracy", ".0%")
     if verb != _DROPS:
-        return f"{where} {subject} {verb} {after}"
+        return f"{phrase} {subject} {verb} {after}"
     before = figure_text(entry, "clean_accuracy", ".0%")
-    return f"{where} {subject} drops from {before} to {after}"
+    return f"{phrase} {subject} drops from {before} to {after}"
 
 
-def _named(perturbation: str) -> str:
-    if perturbation in _IN:
+def _phrase(condition: str) -> str:
+    """Return the phrase for ``condition``, such as "in fog" or "under random noise"."""
+    steps = Condition.parse(condition).steps
+    names = [name for name, _ in steps if name in REGISTRY]
+    if len(names) != 1:
+        return f"under {in_sentence(short(condition))}"
+    return f"{_preposition(names[0])} {_noun(names[0])}"
+
+
+def _camera_phrase(camera: Camera) -> str:
+    """Return the phrase for the images of a camera, such as "in your camera's darkness"."""
+    if not camera.perturbation:
+        return "on your camera's images"
+    return f"{_preposition(camera.perturbation)} your camera's {_noun(camera.perturbation)}"
+
+
+def _preposition(perturbation: str) -> str:
+    return "in" if perturbation in _SURROUNDING else "under"
+
+
+def _noun(perturbation: str) -> str:
+    if perturbation in _SURROUNDING:
         return perturbation
     return in_sentence(REGISTRY[perturbation].label)
 
 
-def _place(condition: str) -> str:
-    """Where a model is under ``condition``, such as "in fog" or "under random noise"."""
-    parsed = Condition.parse(condition)
-    names = [name for name, _ in parsed.steps if name in REGISTRY]
-    if len(names) != 1:
-        return f"under {in_sentence(short(condition))}"
-    return f"{'in' if names[0] in _IN else 'under'} {_named(names[0])}"
-
-
-def _camera_place(camera: Camera) -> str:
-    """Where a model is behind the camera, such as "in your camera's darkness"."""
-    if not camera.perturbation:
-        return "on your camera's images"
-    preposition = "in" if camera.perturbation in _IN else "under"
-    return f"{preposition} your camera's {_named(camera.perturbation)}"
-
-
 def _row(label: str, entry: Entry, name: str, image: str) -> MapRow:
-    value = float(entry[name])
+    """Return a row with the share ``name`` of ``entry`` as a bar, and its interval as a tick."""
+    share = float(entry[name])
     text = with_interval(entry, name)
-    tiles = [
-        Tile(0.9, f"{text} correct", value, figure_text(entry, name, ".0%")),
-        Tile(-0.9, "incorrect", 1 - value),
-    ]
-    tick = Tick(value, text, low=entry[f"{name}_low"], high=entry[f"{name}_high"])
-    return MapRow(label, [Strip([tile for tile in tiles if tile.width > 0], text, [tick])], image)
+    tiles = []
+    if share > 0:
+        title = f"{text} correct"
+        tiles.append(Tile(0.9, title, width=share, text=figure_text(entry, name, ".0%")))
+    if share < 1:
+        tiles.append(Tile(-0.9, "incorrect", width=1 - share))
+    tick = Tick(share, text, low=entry[f"{name}_low"], high=entry[f"{name}_high"])
+    return MapRow(label, [Strip(tiles, text, [tick])], image)
 
 
-def _blocks(of: RunFigures) -> list[Block]:
-    last = closing(of.statistics, profile_camera(of.run.manifest.spec.profiles))
+def _all_figures(figures: RunFigures) -> RunFigures:
+    # The closing is not computed before a section needs it, as figures are asked for every run.
+    return figures
+
+
+def _blocks(figures: RunFigures) -> list[Block]:
+    camera = profile_camera(figures.run.manifest.spec.profiles)
+    last = closing(figures.statistics, camera)
     if last is None or last.camera is None:
         return []
     return [Text(last.sentence), last.picture()]
+
+
+def _has_profile(figures: RunFigures) -> bool:
+    return bool(figures.run.manifest.spec.profiles)
 
 
 CLOSING: Question[RunFigures] = Question(
@@ -204,7 +242,7 @@ CLOSING: Question[RunFigures] = Question(
     "Your camera",
     _blocks,
     "what its images cost, beside the hardest perturbation",
-    figures=lambda of: of,
-    needs=(LABELS, Need("a profile", lambda of: bool(of.run.manifest.spec.profiles))),
+    figures=_all_figures,
+    needs=(LABELS, Need("a profile", _has_profile)),
 )
-"""The last word on a run under a profile."""
+"""The last sentence on a run under a profile."""

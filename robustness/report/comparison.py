@@ -13,7 +13,7 @@ from robustness.base.errors import RunError
 from robustness.base.text import all_of, counted, figure_text, points
 from robustness.measure.condition import perturbation_label, setting, short
 from robustness.report import maps, methods
-from robustness.report.blocks import MODEL, Data, Map, Report, Section, Text, Titled, model
+from robustness.report.blocks import MODEL, Data, Map, Report, Section, Text, Titled, model_label
 from robustness.report.charts import QUANTITIES
 from robustness.report.facts import preprocessing, shared_manifest
 from robustness.report.maps import ORIGINALS
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def sentence(entry: Entry, quantity: str) -> str:
     """The change of one model over all conditions."""
-    subject = f"{model(entry['model'])}: {QUANTITIES[quantity].lower()}"
+    subject = f"{model_label(entry['model'])}: {QUANTITIES[quantity].lower()}"
     before = figure_text(entry, f"{quantity}_a", ".1%")
     after = figure_text(entry, f"{quantity}_b", ".1%")
     if not entry[f"{quantity}_moved"]:
@@ -120,7 +120,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
         (entry,) = significant
         change = figure_text(entry, f"{quantity}_difference", points)
         verdict = verdict_text(entry[f"{quantity}_verdict"])
-        return f"{model(entry['model'])} got {verdict}: {change} points of {title}."
+        return f"{model_label(entry['model'])} got {verdict}: {change} points of {title}."
     if significant:
         return f"{_counted_verdicts(overall, quantity, 'model')} in {title}."
 
@@ -130,7 +130,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
         (cell,) = significant
         where = f"under {short(cell['condition'])}" if cell["condition"] else "on the originals"
         verdict = verdict_text(cell[f"{quantity}_verdict"])
-        return f"No significant change overall; {model(cell['model'])} got {verdict} {where}."
+        return f"No significant change overall; {model_label(cell['model'])} got {verdict} {where}."
     if significant:
         return f"No significant change overall; {_counted_verdicts(cells, quantity, 'cell')}."
     return f"No significant change in {title}."
@@ -235,7 +235,9 @@ def of_comparison(comparison: Comparison) -> Report:
     if not judged:
         raise RunError(" ".join(comparison.notes))
     first_quantity = next(iter(judged))
-    names = dict.fromkeys(model(entry["model"]) for entries in judged.values() for entry in entries)
+    names = dict.fromkeys(
+        model_label(entry["model"]) for entries in judged.values() for entry in entries
+    )
     facts = [
         ("Baseline", baseline.id),
         ("This run", other.id),

@@ -1,11 +1,13 @@
-"""What several reports share: facts, cautions, rows, images, and commands."""
+"""Parts that several reports share: facts, cautions, rows, images, and commands."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from robustness import models
 from robustness.base.text import counted, join_names, share, visible
@@ -20,7 +22,7 @@ from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics import Metric
 from robustness.metrics.record import TABLES
 from robustness.perturbations import REGISTRY as PERTURBATIONS
-from robustness.report.blocks import Data, Shot, class_title, model
+from robustness.report.blocks import Data, Shot, class_title, model_label
 from robustness.report.tables import percent, verdict
 from robustness.statistics import study
 
@@ -28,23 +30,28 @@ if TYPE_CHECKING:
     from robustness.runs import Run
 
 
+_NAMED_IMAGES = 5
+"""Images that the facts of a report name."""
+
+
 def facts(
     spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]
 ) -> list[tuple[str, str]]:
-    """The request, in short."""
-    names = ", ".join(picture.name for picture in pictures[:5])
-    if len(pictures) > 5:
-        names += f" and {len(pictures) - 5} more"
+    """Return the request ``spec`` in short, as pairs of a name and a value."""
+    names = ", ".join(picture.name for picture in pictures[:_NAMED_IMAGES])
+    if len(pictures) > _NAMED_IMAGES:
+        names += f" and {len(pictures) - _NAMED_IMAGES} more"
     pairs = [("Images", names)]
-    class_of_image = {
-        row.image: class_title(row.model, row.label) for row in rows if row.label is not None
-    }
+    class_of_image = {}
+    for row in rows:
+        if row.label is not None:
+            class_of_image[row.image] = class_title(row.model, row.label)
     if class_of_image:
         pairs.append(("True class", ", ".join(dict.fromkeys(class_of_image.values()))))
     pairs += [
         ("Conditions", f"{len(spec.conditions):,}"),
         ("Measurements", f"{len(rows):,}"),
-        ("Models", ", ".join(model(name) for name in spec.model_names)),
+        ("Models", ", ".join(model_label(name) for name in spec.model_names)),
         ("Seed", str(spec.seed)),
     ]
     framings = preprocessing(spec)
@@ -54,14 +61,15 @@ def facts(
 
 
 def shared_manifest(run: Run) -> dict[str, Any]:
-    """The manifest of ``run`` to hand on: its source tells nothing of this machine, nor secrets."""
-    values = run.manifest.as_dict()
-    source = _shared_source(values["dataset"]["source"])
-    return {**values, "dataset": {**values["dataset"], "source": source}}
+    """Return the manifest of ``run`` without paths of this machine and without passwords."""
+    manifest = run.manifest.as_dict()
+    dataset = manifest["dataset"]
+    return {**manifest, "dataset": {**dataset, "source": _shared_source(dataset["source"])}}
 
 
 def _shared_source(source: str) -> str:
-    """The last part of an absolute path, and an address without its password."""
+    """Return the last part of an absolute path, or an address without its user and password."""
+    # A run may come from another operating system.
     for path in (PurePosixPath(source), PureWindowsPath(source)):
         if path.is_absolute():
             return path.name
@@ -69,9 +77,10 @@ def _shared_source(source: str) -> str:
 
 
 def preprocessing(spec: Request) -> str:
-    """How the models see the images, unless all take study images: then "".
+    """Return how the models see the images, such as "crop at 384 px"; "" for study images.
 
-    Such as "crop at 384 px", or that of each model, and what an epsilon in L2 is there.
+    If models see images in different ways, the text has that of each model. It also has each
+    epsilon in L2 that is another at the side of a model than at that of study images.
     """
     models_of_framing = spec.by_framing
     if list(models_of_framing) == [Framing()]:
@@ -82,19 +91,19 @@ def preprocessing(spec: Request) -> str:
     else:
         texts.append(OWN_PREPROCESSING)
         for framing, names in models_of_framing.items():
-            texts.append(f"{framing.text} for {', '.join(map(model, names))}")
-    attacks = dict.fromkeys(attack for each in spec.conditions for attack in each.attacks)
+            labels = [model_label(name) for name in names]
+            texts.append(f"{framing.text} for {', '.join(labels)}")
+    attacks = dict.fromkeys(attack for condition in spec.conditions for attack in condition.attacks)
     for attack in attacks:
         for framing in models_of_framing:
-            side = framing.side
-            epsilon = attack.at_side(side)
+            epsilon = attack.at_side(framing.side)
             if epsilon != attack.epsilon:
-                texts.append(f"{attack.size_text} in L2 is {epsilon:.3g} at {side} px")
+                texts.append(f"{attack.size_text} in L2 is {epsilon:.3g} at {framing.side} px")
     return "; ".join(texts)
 
 
 def own_preprocessing(specs: Iterable[Request]) -> list[str]:
-    """A caution if the models of ``specs`` see images otherwise; [] if they do not."""
+    """Return a caution if the models of ``specs`` see images in different ways, else []."""
     framings = {framing for spec in specs for framing in spec.by_framing}
     if len(framings) < 2:
         return []
@@ -105,12 +114,16 @@ def own_preprocessing(specs: Iterable[Request]) -> list[str]:
 
 
 def cautions(rows: Sequence[Measurement]) -> list[str]:
-    """What to know before reading the numbers: low confidence on an original, other classes."""
-    several = len({row.image for row in rows}) > 1
+    """Return the sentences to read before the figures of ``rows``.
+
+    They are on low confidence on an original, on models with different classes, and on what models
+    were trained on.
+    """
+    several_images = len({row.image for row in rows}) > 1
     cases = []
     for image, name, probability in study.unsure(rows):
-        where = f" on {visible(image)}" if several else ""
-        cases.append(f"{model(name)} ({percent(probability)}{where})")
+        where = f" on {visible(image)}" if several_images else ""
+        cases.append(f"{model_label(name)} ({percent(probability)}{where})")
     texts = []
     if cases:
         texts.append(f"Low confidence on the original, treat with caution: {', '.join(cases)}.")
@@ -123,7 +136,7 @@ def cautions(rows: Sequence[Measurement]) -> list[str]:
 
 
 def low_confidence(rows: Sequence[Measurement]) -> str:
-    """How many predictions on originals have low confidence; "" for none."""
+    """Return the clause on how many predictions on originals have low confidence, "" for none."""
     cases = study.unsure(rows)
     if not cases:
         return ""
@@ -132,7 +145,7 @@ def low_confidence(rows: Sequence[Measurement]) -> str:
 
 
 def several_label_sets(names: Iterable[str]) -> list[str]:
-    """A caution if the models ``names`` do not all have the same classes; [] if they do."""
+    """Return a caution if the models ``names`` do not all have the same classes, else []."""
     if len(models.by_labels(dict.fromkeys(names))) < 2:
         return []
     return [
@@ -142,65 +155,83 @@ def several_label_sets(names: Iterable[str]) -> list[str]:
 
 
 def trained_on(name: str, perturbations: Sequence[str]) -> str:
-    """The caution on what a model was trained on, and on a benchmark's corruptions among it."""
+    """Return the caution on a model that was trained on ``perturbations``.
+
+    It covers scores on ImageNet-C if one of the perturbations is a corruption of that benchmark.
+    """
     labels = []
     in_benchmark = False
     for perturbation in perturbations:
-        if perturbation in PERTURBATIONS:
-            labels.append(PERTURBATIONS[perturbation].label)
-            in_benchmark = in_benchmark or bool(PERTURBATIONS[perturbation].imagenet_c)
-        else:
+        # A perturbation of another installation has no record here.
+        if perturbation not in PERTURBATIONS:
             labels.append(perturbation)
+            continue
+        record = PERTURBATIONS[perturbation]
+        labels.append(record.label)
+        if record.imagenet_c:
+            in_benchmark = True
     scores = ", and scores on ImageNet-C, which has such corruptions," if in_benchmark else ""
     return (
-        f"{model(name)} was trained on {join_names(labels, len(labels))}: results under these"
+        f"{model_label(name)} was trained on {join_names(labels, len(labels))}: results under these"
         f"{scores} show nothing of unseen perturbations."
     )
 
 
 def answer_line(row: Measurement) -> str:
-    """One model's verdict and predictions for one image, on a line."""
+    """Return the verdict and the predictions of one model for one image, on a line."""
     mark = verdict(row)
     before = f"{class_title(row.model, row.clean_top1)} {share(row.clean_probability)}"
     after = share(row.probability)
     if not row.consistent:
         after = f"{class_title(row.model, row.top1)} {after}"
-    return f"{mark.sign} {model(row.model)}: {before} → {after} ({mark.text})"
+    return f"{mark.sign} {model_label(row.model)}: {before} → {after} ({mark.text})"
 
 
 def clean_shot(picture: Picture) -> Shot:
-    """The original image."""
+    """Return the original image with its caption."""
     return Shot(to_png(picture.image), "original", f"{picture.name}, original")
 
 
 def perturbed_shot(picture: Picture, condition: Condition, seed: int) -> Shot:
-    """The image under ``condition``."""
+    """Return the image under ``condition`` with its caption."""
     image = perturbed(picture, [condition], seed)[0]
     return Shot(to_png(image), "perturbed", f"{picture.name} under {condition.described}")
 
 
 def listed_metrics(rows: Sequence[Measurement]) -> list[Metric]:
-    """The metrics in ``rows`` that belong into every table of models."""
+    """Return the metrics of ``rows`` that are shown in every table of models."""
     scores = rows[0].scores if rows else {}
     return [metric for metric in METRICS if TABLES in metric.views and metric.name in scores]
 
 
 def data(rows: Sequence[Measurement], tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Data:
-    """``rows`` as a report has them; their images are numbered in order of appearance."""
+    """Return ``rows`` and ``tables`` as the data of a report.
+
+    Images are numbered in order of appearance.
+    """
     digests = list(dict.fromkeys(row.image_digest for row in rows))
-    number_of = {digest: number for number, digest in enumerate(digests)}
-    numbers = [number_of[row.image_digest] for row in rows]
-    return Data(lambda: iter([to_table(rows, numbers)]), tables, own_scores())
+    number_of_digest = {digest: number for number, digest in enumerate(digests)}
+    image_numbers = [number_of_digest[row.image_digest] for row in rows]
+
+    def read() -> Iterator[pa.Table]:
+        yield to_table(rows, image_numbers)
+
+    return Data(read, tables, own_scores())
 
 
 def command(spec: Request, name: str) -> str:
-    """The start of the command line that repeats the request: the command ``name``, its models."""
+    """Return the command ``name`` with the options that repeat ``spec``: models, seed, framings.
+
+    ``name`` may include arguments, as in "sweep IMAGE".
+    """
     models_text = ",".join(spec.model_names)
     options_text = f"--models {models_text} --seed {spec.seed}{framing_options(spec)}"
     return f"python -m robustness {name} {options_text}"
 
 
 def framing_options(spec: Request) -> str:
-    """The options that give the models the framings of ``spec``, each after a space."""
-    values = options(dict(spec.framings))
-    return "".join(f" --{option} {value}" for option, value in values.items())
+    """Return the options that give the models the framings of ``spec``, each after a space."""
+    texts = []
+    for option, value in options(dict(spec.framings)).items():
+        texts.append(f" --{option} {value}")
+    return "".join(texts)

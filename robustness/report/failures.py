@@ -33,7 +33,7 @@ from robustness.report.blocks import (
     Text,
     Titled,
     class_title,
-    model,
+    model_label,
 )
 from robustness.report.charts import change_counts, embedding_map, slice_rates
 from robustness.report.facts import clean_shot
@@ -62,7 +62,7 @@ def _slices(figures: Failures) -> list[Block]:
     summary = f"{len(worse):,} of {tested} significantly below the other images."
     shown = worse[:_SLICES]
     title = charts.QUANTITIES[figures.quantity]
-    labels = [f"{slice_title(entry)},<br>{model(entry['model'])}" for entry in shown]
+    labels = [f"{slice_title(entry)},<br>{model_label(entry['model'])}" for entry in shown]
     chart = Chart(
         f"{title} in the significantly worse slices",
         slice_rates(shown, labels, title),
@@ -124,7 +124,7 @@ SLICES = Question(
     "Slices",
     _slices,
     "images with a property in common that do worse",
-    figures=lambda of: of.run.failures,
+    figures=lambda figures: figures.run.failures,
     link="slice",
     tables=lambda figures: {"slices": figures.slices},
     command="failures",
@@ -199,7 +199,7 @@ def _changed_classes(figures: Failures) -> list[Block]:
     def read(name: str) -> list[Block]:
         return [_changes_by_condition(by_model[name])]
 
-    names = {name: model(name) for name in by_model}
+    names = {name: model_label(name) for name in by_model}
     return [Chooser("Model", "change_of", names, read, printed=list(names), listed=True)]
 
 
@@ -216,7 +216,7 @@ def _changes_by_condition(entries: Sequence[Entry]) -> Chooser:
 
 def _frequent_changes(entries: Sequence[Entry]) -> list[Block]:
     """The most frequent changes of one model under one condition."""
-    name = model(entries[0]["model"])
+    name = model_label(entries[0]["model"])
     shown = entries[:_CHANGES]
     columns: list[Column] = [
         ("Original", lambda entry: visible(entry["before"])),
@@ -243,7 +243,7 @@ CHANGED_CLASSES = Question(
     "Changed classes",
     _changed_classes,
     "what predictions become",
-    figures=lambda of: of.run.failures,
+    figures=lambda figures: figures.run.failures,
     link="change",
     tables=lambda figures: {"changed_classes": figures.changes},
     command="failures",
@@ -256,7 +256,10 @@ def _agreement(figures: Failures) -> list[Block]:
     labelled = figures.quantity == "perturbed_accuracy"
     failure = "an incorrect prediction" if labelled else "a changed prediction"
     pair_columns: list[Column] = [
-        ("Models", lambda entry: f"{model(entry['model'])} and {model(entry['other'])}"),
+        (
+            "Models",
+            lambda entry: f"{model_label(entry['model'])} and {model_label(entry['other'])}",
+        ),
         ("Predictions", figure("n_predictions", ",")),
         ("Only the first fails", figure("model_only", ",")),
         ("Only the second fails", figure("other_only", ",")),
@@ -273,7 +276,7 @@ def _agreement(figures: Failures) -> list[Block]:
         majority_columns: list[Column] = [
             ("Models", figure("n_models", "")),
             ("Majority", rate("rate")),
-            ("Best model", lambda entry: model(entry["best"])),
+            ("Best model", lambda entry: model_label(entry["best"])),
             ("Its rate", figure("best_rate", ".1%")),
             ("Majority minus best, points", rate("difference", points)),
         ]
@@ -287,7 +290,7 @@ AGREEMENT = Question(
     "Agreement",
     _agreement,
     "where one model fails and another does not",
-    figures=lambda of: of.run.failures,
+    figures=lambda figures: figures.run.failures,
     needs=(TWO_MODELS,),
     tables=lambda figures: {"agreement": figures.pairs, "majority": figures.majority},
     command="failures",
@@ -376,7 +379,7 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
     if not row["consistent"]:
         after = f"{perturbed_class} {after}"
     lines = [
-        f"{model(name)}, {condition.described}",
+        f"{model_label(name)}, {condition.described}",
         f"{original_class} {_confidence(row, 'clean_probability')} → {after}",
         f"Image: {row['image']}",
     ]
@@ -419,7 +422,7 @@ def listed_cases(rows: Sequence[Entry]) -> Titled:
     """The cases of a selection as a table."""
     columns: list[Column] = [
         ("Image", lambda row: visible(row["image"])),
-        ("Model", lambda row: model(row["model"])),
+        ("Model", lambda row: model_label(row["model"])),
         ("Condition", lambda row: short(row["condition"])),
         ("True class", lambda row: visible(row["true_class"] or "")),
         ("Original", lambda row: visible(row["original_class"])),
@@ -434,7 +437,7 @@ def selected_title(chosen: RowSelection) -> str:
     """A selection in words: what is chosen, in the order of its keys."""
     parts = []
     if chosen.model:
-        parts.append(model(chosen.model))
+        parts.append(model_label(chosen.model))
     if chosen.perturbation:
         parts.append(f"under {perturbation_label(chosen.perturbation)}")
     if chosen.conditions:
@@ -446,7 +449,7 @@ def selected_title(chosen: RowSelection) -> str:
         before, after = (_class_or_index(chosen.model, index) for index in chosen.became)
         parts.append(f"{before} became {after}")
     if chosen.against:
-        parts.append(f"fails where {model(chosen.against)} does not")
+        parts.append(f"fails where {model_label(chosen.against)} does not")
     if chosen.positions:
         parts.append(counted(len(chosen.positions), "chosen image"))
     return visible(", ".join(part for part in parts if part) or "All images")
@@ -473,7 +476,7 @@ CASES = Question(
     "Images",
     _cases,
     "filter them and open each on Live",
-    figures=lambda of: of.run,
+    figures=lambda figures: figures.run,
     view=IMAGES,
 )
 
@@ -493,7 +496,7 @@ LEFT_OUT = Question(
     "left_out",
     "Images left out",
     _left_out,
-    figures=lambda of: of.run.unreadable,
+    figures=lambda figures: figures.run.unreadable,
     view=IMAGES,
 )
 
@@ -503,7 +506,7 @@ def _maps(maps: Sequence[EmbeddingMap]) -> list[Block]:
         return []
     by_name = {embedding.name: embedding for embedding in maps}
     titles = {
-        name: f"{model(embedding.model)}, {short(embedding.condition)}"
+        name: f"{model_label(embedding.model)}, {short(embedding.condition)}"
         for name, embedding in by_name.items()
     }
 
@@ -531,7 +534,7 @@ MAP = Question(
     "Map",
     _maps,
     "how far perturbed images move",
-    figures=lambda of: read_maps(of.run),
+    figures=lambda figures: read_maps(figures.run),
     link="map",
     view=IMAGES,
 )

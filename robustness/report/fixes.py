@@ -1,10 +1,10 @@
-"""What to fix: for each model what would help, with its gain and cost, or how to measure it."""
+"""What would help each model of a run, with its gain and cost, or how to measure them."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import NamedTuple
@@ -25,7 +25,17 @@ from robustness.hardening.judgement import UNSEEN
 from robustness.measure.condition import short
 from robustness.remedies import parse
 from robustness.report import tables, threshold
-from robustness.report.blocks import FIX, MODEL, Block, Question, RunFigures, Text, Titled, model
+from robustness.report.blocks import (
+    FIX,
+    MODEL,
+    Block,
+    Question,
+    RunFigures,
+    Tables,
+    Text,
+    Titled,
+    model_label,
+)
 from robustness.report.choice import CHOICE
 from robustness.report.tables import Column, Entry, Table, with_interval
 from robustness.runs import Run, jobs
@@ -37,8 +47,8 @@ from robustness.statistics.threshold import SUITE
 TITLE = "What should we fix?"
 
 REMEDIES = "median_if_impulsive", "autocontrast_if_flat", "mixture"
-"""The remedies that are tried where a run tried none: two that leave most originals alone, and the
-average of the cheapest."""
+"""The remedies to try if a run tried none: two that leave most originals alone, and the average of
+the cheapest."""
 
 REMEDY = "remedy"
 THRESHOLD = "threshold"
@@ -58,17 +68,24 @@ _RULE = (
 )
 _points = partial(points, form=".1f")
 _NAMED = 3
-"""Conditions that a sentence names."""
+"""Gains of a model that a sentence names."""
 
 
 @dataclass(frozen=True)
 class Fix:
-    """One thing that may help a model; JSON-ready.
+    """One thing that may help a model. Its fields are JSON-ready.
 
-    ``gain`` is None until it is ``measured``; it is a difference of ``quantity`` with its interval,
-    of shares in [-1, 1] or of the log-likelihood in nats, under ``condition`` if that is not "".
-    ``significant`` is None where there is no test. ``command`` measures it, "" where nothing more
-    is to be measured. ``remedy`` is the id of the remedy, ``other`` the model to use instead.
+    ``kind`` is one of the constants above, such as ``REMEDY``. ``what`` says what to do, and
+    ``cost`` what that costs, "" if nothing is known.
+
+    ``gain`` is the difference that the fix makes to ``quantity``, with its 95% interval: of shares
+    in [-1, 1], or of the log-likelihood in nats. It is one under ``condition``, or over all
+    conditions if that is "". It is None if there is no figure. ``significant`` is the outcome of
+    its test, None without a test.
+
+    ``measured`` is False for a fix that must still be tried, and ``command`` is the command that
+    tries or adds it, "" for none. ``result`` tells what is known besides the gain. ``remedy`` is
+    the id of the remedy, and ``other`` the name of the model to use instead.
     """
 
     model: str
@@ -89,31 +106,35 @@ class Fix:
 
 
 class FixFigures(NamedTuple):
-    """The fixes of the models of a run, and the trials of its remedies."""
+    """The fixes for the models of a run, and the trials of remedies that it made."""
 
     fixes: Sequence[Fix]
     tried: RemedyFigures
 
 
-def figures(of: RunFigures) -> FixFigures:
-    """The fixes that the run, its calibrations and trainings know; nothing is measured for it."""
-    run = of.run
+def fix_figures(figures: RunFigures) -> FixFigures:
+    """Return the fixes that are known from a run, from its calibrations and from its trainings.
+
+    Models come in the order of the choice. Nothing is measured.
+    """
+    run = figures.run
     tried = remedy_figures(run)
-    thresholds = {entry["model"]: entry for entry in of.answer(threshold.THRESHOLD).entries}
+    thresholds = {entry["model"]: entry for entry in figures.answer(threshold.THRESHOLD).entries}
     names: list[str] = []
     if run.row_count:
-        ranked = [entry["model"] for entry in of.statistics.summary]
-        names = of.answer(CHOICE).chosen.in_order(ranked)
+        ranked = [entry["model"] for entry in figures.statistics.summary]
+        names = figures.answer(CHOICE).chosen.in_order(ranked)
     fixes: list[Fix] = []
     for name in names:
-        # A table of predictions comes without its models, which the other fixes need.
+        # The other fixes need the model itself, and a table of predictions comes without it.
         if not run.is_from_table:
-            fixes += _remedies(run, name, tried)
-        fixes += _threshold(of, thresholds.get(name))
+            fixes += _remedy_fixes(run, name, tried)
+        if name in thresholds and thresholds[name]["status"]:
+            fixes.append(_threshold_fix(figures, thresholds[name]))
         if not run.is_from_table:
-            fixes += _calibration(of, name)
-            fixes += _training(of, name)
-        fixes += _other_models(of, name)
+            fixes += _calibration_fixes(figures, name)
+            fixes += _training_fixes(figures, name)
+        fixes += _other_models(figures, name)
     return FixFigures(fixes, tried)
 
 
@@ -121,23 +142,35 @@ def _command(*words: str) -> str:
     return shlex.join(["python", "-m", "robustness", *words])
 
 
-def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
-    """The remedies that help a model, or the command that tries some."""
+def _remedy_fixes(run: Run, name: str, tried: RemedyFigures) -> list[Fix]:
+    """Return the remedies that help a model, or one fix that says what was or can be tried."""
     gains = [gain for gain in tried.as_rows() if gain["model"] == name]
     if not gains:
+        images = counted(run.images, "image")
         conditions = counted(len(run.manifest.spec.pooled_conditions), "condition")
-        yield Fix(
+        untried = Fix(
             model=name,
             kind=REMEDY,
             what="Image filters, such as a median",
-            cost=f"another run of {counted(run.images, 'image')} under {conditions}",
+            cost=f"another run of {images} under {conditions}",
             measured=False,
             command=_command("evaluate", "--request", run.id, "--remedies", ",".join(REMEDIES)),
         )
-        return
+        return [untried]
     helpful = [gain for gain in gains if gain["helpful"]]
-    for gain in helpful:
-        yield Fix(
+    if not helpful:
+        remedies = {gain["remedy"] for gain in gains}
+        useless = Fix(
+            model=name,
+            kind=REMEDY,
+            what="Remedies",
+            cost="",
+            significant=False,
+            result=f"none of {len(remedies)} helps significantly",
+        )
+        return [useless]
+    return [
+        Fix(
             model=name,
             kind=REMEDY,
             what=parse(gain["remedy"]).label,
@@ -150,51 +183,43 @@ def _remedies(run: Run, name: str, tried: RemedyFigures) -> Iterator[Fix]:
             significant=True,
             remedy=gain["remedy"],
         )
-    if not helpful:
-        remedies = {gain["remedy"] for gain in gains}
-        yield Fix(
-            model=name,
-            kind=REMEDY,
-            what="Remedies",
-            cost="",
-            significant=False,
-            result=f"none of {len(remedies)} helps significantly",
-        )
+        for gain in helpful
+    ]
 
 
 def _remedy_cost(gain: Entry) -> str:
-    """The accuracy that a remedy costs on originals, and its time."""
+    """Return what a remedy costs: accuracy on originals, and time."""
     cost = "nothing on originals"
     if gain["cost_on_originals"] > 0:
         cost = f"{figure_text(gain, 'cost_on_originals', _points)} points on originals"
-    time = _time(gain)
+    time = _time_text(gain)
     return f"{cost}, {time} an image" if time else cost
 
 
-def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
-    """The safe threshold of a model, by its ``entry`` in the figures of thresholds."""
-    if entry is None or not entry["status"]:
-        return
+def _threshold_fix(figures: RunFigures, entry: Entry) -> Fix:
+    """Return the safe threshold of a model, or that there is none.
+
+    ``entry`` is that of the model in the figures of thresholds.
+    """
     name = entry["model"]
-    figures = of.answer(threshold.THRESHOLD)
-    max_error = f"{100 * figures.max_error:.3g}%"
+    thresholds = figures.answer(threshold.THRESHOLD)
+    max_error = f"{100 * thresholds.max_error:.3g}%"
     if entry["threshold"] is None:
-        needed = figure_text(entry, "images_needed", threshold.round_to_digit)
-        yield Fix(
+        images_needed = figure_text(entry, "images_needed", threshold.round_to_digit)
+        return Fix(
             model=name,
             kind=THRESHOLD,
             what="A safe threshold",
-            cost=f"about {needed} images in all" if needed else "",
+            cost=f"about {images_needed} images in all" if images_needed else "",
             result=f"none proven to keep errors under {max_error}",
         )
-        return
-    result = f"at most {max_error} of the accepted are {figures.wrong}"
+    result = f"at most {max_error} of the accepted are {thresholds.wrong}"
     error = figure_text(threshold.error_of(entry, SUITE), "error", ".1%")
-    error_of_all = threshold.risk_text(figures, name)
+    error_of_all = threshold.risk_text(thresholds, name)
     if error and error_of_all:
         result += f" ({error} measured; {error_of_all} of all)"
     rejected = threshold.accepted_text(entry, SUITE, lambda accepted: share(1 - accepted))
-    yield Fix(
+    return Fix(
         model=name,
         kind=THRESHOLD,
         what=f"Accept from {threshold.score_text(entry)}",
@@ -204,37 +229,51 @@ def _threshold(of: RunFigures, entry: Entry | None) -> Iterator[Fix]:
     )
 
 
-def _calibration(of: RunFigures, name: str) -> Iterator[Fix]:
-    """The temperature of a model: as fitted, that of its copy in the run, or how to fit it."""
-    run = of.run
+def _calibration_fixes(figures: RunFigures, name: str) -> list[Fix]:
+    """Return the temperature of a model if it was fitted, else how to fit one.
+
+    There is nothing to fit without labels, nor for a model that is a calibrated copy itself.
+    """
+    run = figures.run
     record = models.REGISTRY.find(name)
-    if record is None or record.base or not _labelled(of, name):
-        return
+    if record is None or record.base or not _has_accuracy(figures, name):
+        return []
     fit = read_calibrations(run).get(name)
     if fit is not None:
-        yield _fitted(run, fit)
-        return
-    copy = _copy_in_run(of, name)
+        return [_fitted_temperature(run, fit)]
+    copy = _calibrated_copy(figures, name)
     if copy is not None:
-        yield copy
-        return
-    too_few = run.images < FEWEST
-    yield Fix(
+        return [copy]
+    result = ""
+    command = ""
+    if run.images < FEWEST:
+        result = f"needs {FEWEST} labelled originals"
+    else:
+        command = _command("calibrate", run.id, name)
+    unfitted = Fix(
         model=name,
         kind=CALIBRATION,
         what="Temperature scaling",
         cost=f"one pass over {counted(run.images, 'original')}",
         measured=False,
-        result=f"needs {FEWEST} labelled originals" if too_few else "",
-        command="" if too_few else _command("calibrate", run.id, name),
+        result=result,
+        command=command,
+    )
+    return [unfitted]
+
+
+def _has_accuracy(figures: RunFigures, name: str) -> bool:
+    return any(
+        entry["model"] == name and entry["clean_accuracy"] is not None
+        for entry in figures.statistics.summary
     )
 
 
-def _fitted(run: Run, fit: Calibration) -> Fix:
+def _fitted_temperature(run: Run, fit: Calibration) -> Fix:
     what = f"Temperature {fit.temperature:g}"
     command = ""
     if fit.added:
-        what += f": {model(fit.added.name)}"
+        what += f": {model_label(fit.added.name)}"
     elif fit.helpful:
         command = _command("calibrate", run.id, fit.model, "--name", f"{fit.model}Calibrated")
     return Fix(
@@ -247,14 +286,17 @@ def _fitted(run: Run, fit: Calibration) -> Fix:
         gain_low=fit.gain["low"],
         gain_high=fit.gain["high"],
         significant=fit.helpful,
-        result=_errors(fit),
+        result=_calibration_errors(fit),
         command=command,
     )
 
 
-def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
-    """The calibrated copy of the model ``name`` in the run, with both errors on the originals."""
-    summary = {entry["model"]: entry for entry in of.statistics.summary}
+def _calibrated_copy(figures: RunFigures, name: str) -> Fix | None:
+    """Return the calibrated copy of the model ``name`` that is in the run, None if none is.
+
+    The result has the calibration errors of both on the originals.
+    """
+    summary = {entry["model"]: entry for entry in figures.statistics.summary}
     for record in models.REGISTRY:
         if record.base and record.base.name == name and record.name in summary:
             before = with_interval(summary[name], "clean_ece", ".3f")
@@ -262,80 +304,78 @@ def _copy_in_run(of: RunFigures, name: str) -> Fix | None:
             return Fix(
                 model=name,
                 kind=CALIBRATION,
-                what=f"Temperature {record.temperature:g}: {model(record.name)}",
+                what=f"Temperature {record.temperature:g}: {model_label(record.name)}",
                 cost="none: top class and latency stay",
                 result=f"calibration error {before} -> {after}, on images that fitted it, too",
             )
     return None
 
 
-def _errors(fit: Calibration) -> str:
-    """The calibration error before and after."""
+def _calibration_errors(fit: Calibration) -> str:
+    """Return the clause with the calibration errors before and after the temperature."""
     before = with_interval(tables.flat({}, "error", fit.before), "error", ".3f")
     after = with_interval(tables.flat({}, "error", fit.after), "error", ".3f")
     return f"calibration error {before or 'unknown'} -> {after or 'unknown'}"
 
 
 def calibration_sentence(fit: Calibration) -> str:
-    """The sentence on the temperature of a model and the error that it leaves."""
+    """Return the sentence on the fitted temperature of a model and its calibration errors."""
     fitted = counted(fit.fitted, "original")
     others = counted(fit.images, "other original")
     text = (
-        f"{model(fit.model)}: temperature {fit.temperature:g}, fitted on {fitted}; "
-        f"{_errors(fit)} on {others}."
+        f"{model_label(fit.model)}: temperature {fit.temperature:g}, fitted on {fitted}; "
+        f"{_calibration_errors(fit)} on {others}."
     )
     if not fit.helpful:
         text += " No significant gain in log-likelihood."
     return text
 
 
-def _labelled(of: RunFigures, name: str) -> bool:
-    return any(
-        entry["model"] == name and entry["clean_accuracy"] is not None
-        for entry in of.statistics.summary
-    )
-
-
-def _training(of: RunFigures, name: str) -> Iterator[Fix]:
-    """The hardened copies of the model ``name``, or the command that trains one."""
-    run = of.run
+def _training_fixes(figures: RunFigures, name: str) -> list[Fix]:
+    """Return the hardened copies of the model ``name``, or how to train one."""
+    run = figures.run
     record = models.REGISTRY.find(name)
     if record is None or record.base:
-        return
+        return []
     training = read_json(Hardening, run.folder / jobs.HARDENED)
     if training is not None and training.parent != name:
         training = None
-    copies = [copy for copy in models.REGISTRY if _is_child(copy, name) and not copy.base]
+    fixes = []
+    copies = [copy for copy in models.REGISTRY if _is_hardened_copy(copy, name) and not copy.base]
     for copy in copies:
         if copy.name in run.manifest.spec.model_names:
-            yield _difference(of, copy.name, name, TRAINING, _SAME_LATENCY)
+            fixes.append(_difference(figures, copy.name, name, TRAINING, _SAME_LATENCY))
         elif copy.origin and (training is None or training.name != copy.name):
             verdict = "recommended" if copy.origin.recommended else "not recommended"
-            yield Fix(
+            unevaluated = Fix(
                 model=name,
                 kind=TRAINING,
-                what=f"Use {model(copy.name)}",
+                what=f"Use {model_label(copy.name)}",
                 cost=_SAME_LATENCY,
                 measured=False,
                 result=f"{verdict} after its training",
                 command=_command("evaluate", "SOURCE", "--models", f"{name},{copy.name}"),
             )
+            fixes.append(unevaluated)
     if training is not None:
-        yield _judged(training)
-    elif not copies and _has_perturbation_alone(run):
-        command = ("harden", name, "--images", "IMAGES", "--run", run.id)
-        yield Fix(
+        fixes.append(_trained_copy(training))
+    elif not copies and _has_trainable_condition(run):
+        harden = ["harden", name, "--images", "IMAGES", "--run", run.id]
+        untrained = Fix(
             model=name,
             kind=TRAINING,
             what="Train a copy",
             cost="20 unlabelled images or more, about 15 minutes on two cores",
             measured=False,
-            command=_command(*command, "--name", f"{name}Hardened"),
+            command=_command(*harden, "--name", f"{name}Hardened"),
         )
+        fixes.append(untrained)
+    return fixes
 
 
-def _judged(training: Hardening) -> Fix:
-    """The copy of a training of the run, with the gain that its judgement measured."""
+def _trained_copy(training: Hardening) -> Fix:
+    """Return the copy that was trained for the run, with the gain that its judgement measured."""
+    # The gain is that under perturbations which the training did not see.
     unseen = training.judgement.group(UNSEEN)
     quantity = "accuracy" if training.judgement.labelled else "consistency"
     return Fix(
@@ -351,8 +391,8 @@ def _judged(training: Hardening) -> Fix:
     )
 
 
-def _has_perturbation_alone(run: Run) -> bool:
-    """Whether the run has a condition that a training can take: no composition, no profile."""
+def _has_trainable_condition(run: Run) -> bool:
+    """Return whether the run has a condition of one perturbation, as a training takes them."""
     return any(
         len(condition.perturbations) == 1 and not condition.profile for condition in run.conditions
     )
@@ -361,15 +401,18 @@ def _has_perturbation_alone(run: Run) -> bool:
 _SAME_LATENCY = "none: latency stays"
 
 
-def _is_child(record: models.ModelRecord, name: str) -> bool:
+def _is_hardened_copy(record: models.ModelRecord, name: str) -> bool:
     return record.origin is not None and record.origin.parent == name
 
 
-def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
-    """The models that the run recommends, where they are significantly better than ``name``."""
-    run = of.run
+def _other_models(figures: RunFigures, name: str) -> list[Fix]:
+    """Return the models to use instead: the best of the run, if significantly better than ``name``.
+
+    If there are none, the only fix says so, or how to try another model.
+    """
+    run = figures.run
     if len(run.manifest.spec.model_names) < 2:
-        yield Fix(
+        untried = Fix(
             model=name,
             kind=OTHER_MODEL,
             what="Another model",
@@ -377,25 +420,25 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
             measured=False,
             command=_command("evaluate", "SOURCE", "--models", f"{name},OTHER"),
         )
-        return
+        return [untried]
     if not run.images:
-        return
-    hardened = {record.name for record in models.REGISTRY if _is_child(record, name)}
+        return []
     costs = run.manifest.costs
-    latency = _latency(name, costs)
-    found_better = False
-    for other in of.answer(CHOICE).chosen.best:
-        other_latency = _latency(other, costs)
+    latency = _latency_text(name, costs)
+    fixes = []
+    for other in figures.answer(CHOICE).chosen.best:
+        other_latency = _latency_text(other, costs)
         cost = ""
         if latency and other_latency:
             cost = f"{other_latency} ms an image, now {latency}"
-        fix = _difference(of, other, name, OTHER_MODEL, cost)
-        is_better = fix.significant and fix.gain is not None and fix.gain > 0
-        if is_better and other not in hardened:
-            found_better = True
-            yield fix
-    if not found_better:
-        yield Fix(
+        fix = _difference(figures, other, name, OTHER_MODEL, cost)
+        # Hardened copies of the model are fixes of their own, by training.
+        record = models.REGISTRY.find(other)
+        is_copy = record is not None and _is_hardened_copy(record, name)
+        if fix.significant and fix.gain is not None and fix.gain > 0 and not is_copy:
+            fixes.append(fix)
+    if not fixes:
+        none_better = Fix(
             model=name,
             kind=OTHER_MODEL,
             what="Another model",
@@ -403,19 +446,25 @@ def _other_models(of: RunFigures, name: str) -> Iterator[Fix]:
             significant=False,
             result="none is significantly better",
         )
+        fixes.append(none_better)
+    return fixes
 
 
-def _latency(name: str, costs: Mapping[str, Cost]) -> str:
+def _latency_text(name: str, costs: Mapping[str, Cost]) -> str:
     cost = costs.get(name, Cost())
     return figure_text(vars(cost), "latency_ms", milliseconds)
 
 
-def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> Fix:
-    """The lead of the model ``other`` over the model ``name``, tested or not."""
-    what = f"Use {model(other)}"
-    for pair in of.statistics.pairs():
+def _difference(figures: RunFigures, other: str, name: str, kind: str, cost: str) -> Fix:
+    """Return the fix to use the model ``other`` instead of ``name``, with the difference of both.
+
+    ``kind`` and ``cost`` are those of the fix.
+    """
+    what = f"Use {model_label(other)}"
+    for pair in figures.statistics.pairs():
         if {pair["better"], pair["worse"]} != {other, name}:
             continue
+        # The difference of a pair is that of the better model over the worse one.
         sign = 1 if pair["better"] == other else -1
         ends = (pair["difference_low"], pair["difference_high"])
         bounds = sorted(sign * end for end in ends if end is not None)
@@ -431,7 +480,13 @@ def _difference(of: RunFigures, other: str, name: str, kind: str, cost: str) -> 
             significant=bool(pair["established"]),
             other=other,
         )
-    return Fix(name, kind, what, cost, result="not compared on these images")
+    return Fix(
+        model=name,
+        kind=kind,
+        what=what,
+        cost=cost,
+        result="not compared on these images",
+    )
 
 
 _QUANTITIES = {
@@ -442,7 +497,7 @@ _QUANTITIES = {
 
 
 def gain_text(fix: Fix) -> str:
-    """The gain in words, or why there is none."""
+    """Return the gain of a fix in words, or what is known instead of a gain."""
     if not fix.measured:
         return f"not measured yet; {fix.result}" if fix.result else "not measured yet"
     if fix.gain is None:
@@ -462,46 +517,51 @@ def gain_text(fix: Fix) -> str:
 
 
 def answers(figures: FixFigures) -> list[tuple[str, str]]:
-    """The significant gains of each model, beside the answers of other questions."""
+    """Return the question what to fix and the sentence on the significant gains; [] if none is.
+
+    Thresholds and other models are left out, which other questions answer.
+    """
     gains_of_model: dict[str, list[str]] = {}
     for fix in figures.fixes:
         if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
             gains_of_model.setdefault(fix.model, []).append(f"{fix.what}, {gain_text(fix)}")
-    sentences = [
-        f"{model(name)}: {join_names(gains, _NAMED)}." for name, gains in gains_of_model.items()
-    ]
+    sentences = []
+    for name, gains in gains_of_model.items():
+        sentences.append(f"{model_label(name)}: {join_names(gains, _NAMED)}.")
     trials = figures.tried.gains
     if trials and not any(gain.helpful for gain in trials):
         sentences.append("None of the remedies helps significantly.")
-    return [(TITLE, " ".join(sentences))] if sentences else []
+    if not sentences:
+        return []
+    return [(TITLE, " ".join(sentences))]
 
 
 def blocks(figures: FixFigures) -> list[Block]:
-    """The gain of each fix by model, with the costs, and how to test the rest."""
+    """Return the tables of gains and costs, and how to test what was not measured."""
     if not figures.fixes:
         return []
     measured = [fix for fix in figures.fixes if fix.measured]
     parts: list[Block] = [Text("Measured gains first; the rest can be tested.", _RULE)]
     if measured:
-        parts.append(Titled("Gain by fix and model", _by_fix(figures.fixes)))
+        parts.append(Titled("Gain by fix and model", _gain_table(figures.fixes)))
     untested = untested_text(figures.fixes)
     if untested:
         parts.append(Text(untested))
     with_command = [fix for fix in figures.fixes if fix.command]
     if with_command:
-        parts.append(Titled("Commands to test or add", _commands(with_command), long=True))
+        parts.append(Titled("Commands to test or add", _command_table(with_command), long=True))
     with_figures = [fix for fix in measured if fix.cost or fix.gain is not None]
     if with_figures:
-        parts.append(Titled("Gains and costs", _gains_and_costs(with_figures), long=True))
+        parts.append(Titled("Gains and costs", _cost_table(with_figures), long=True))
     if figures.tried.gains:
-        table = Table.of(figures.tried.as_rows(), _columns(figures.tried))
+        table = Table.of(figures.tried.as_rows(), _trial_columns(figures.tried))
         parts.append(Titled("All remedies tried", table, long=True))
     return parts
 
 
-def _gains_and_costs(fixes: Sequence[Fix]) -> Table:
+def _cost_table(fixes: Sequence[Fix]) -> Table:
     columns: list[Column] = [
-        ("Model", lambda fix: model(fix.model)),
+        ("Model", lambda fix: model_label(fix.model)),
         ("Fix", lambda fix: fix.what),
         ("Gain", gain_text),
         ("Cost", lambda fix: fix.cost),
@@ -518,26 +578,31 @@ _TITLES = {
 
 
 def _title(fix: Fix) -> str:
-    """What ``fix`` is called where models are the columns: each remedy by its name."""
-    return fix.what if fix.kind == REMEDY else _TITLES[fix.kind]
+    """Return the title that ``fix`` shares with those of other models; remedies have their own."""
+    if fix.kind == REMEDY:
+        return fix.what
+    return _TITLES[fix.kind]
 
 
-def _by_fix(fixes: Sequence[Fix]) -> Table:
-    """A row a fix that was measured for some model, a column a model."""
+def _gain_table(fixes: Sequence[Fix]) -> Table:
+    """Return the table with a column for each model, and a row for each fix measured for one."""
     names = list(dict.fromkeys(fix.model for fix in fixes))
     fixes_of_title: dict[str, list[Fix]] = {}
     for fix in fixes:
         fixes_of_title.setdefault(_title(fix), []).append(fix)
     rows = []
-    for title, alike in fixes_of_title.items():
-        if any(fix.measured for fix in alike):
-            cells = [_cell([fix for fix in alike if fix.model == name]) for name in names]
-            rows.append([title, *cells])
-    return Table(("Fix", *map(model, names)), rows)
+    for title, fixes_of_row in fixes_of_title.items():
+        if any(fix.measured for fix in fixes_of_row):
+            row = [title]
+            for name in names:
+                row.append(_gain_cell([fix for fix in fixes_of_row if fix.model == name]))
+            rows.append(row)
+    labels = [model_label(name) for name in names]
+    return Table(("Fix", *labels), rows)
 
 
-def _cell(fixes: Sequence[Fix]) -> str:
-    """The largest gain of one model by a fix; "" where it is not for this model."""
+def _gain_cell(fixes: Sequence[Fix]) -> str:
+    """Return the largest gain of ``fixes``, all of one model and title; "" if there are none."""
     if not fixes:
         return ""
     largest = max(fixes, key=lambda fix: fix.gain or 0.0)
@@ -552,7 +617,7 @@ def _cell(fixes: Sequence[Fix]) -> str:
 
 
 def untested_text(fixes: Sequence[Fix]) -> str:
-    """The fixes that were measured for no model, in a sentence; "" if there are none."""
+    """Return the sentence on fixes that were not measured for any model, "" if there are none."""
     measured_titles = {_title(fix) for fix in fixes if fix.measured}
     names = {REMEDY: "image filters", TRAINING: "a trained copy"}
     untested = []
@@ -569,13 +634,18 @@ def untested_text(fixes: Sequence[Fix]) -> str:
     return f"Not tested yet: {', '.join(dict.fromkeys(untested))}."
 
 
-def _commands(fixes: Sequence[Fix]) -> Table:
-    """A row a command, in which MODEL stands for each of several models."""
+def _command_table(fixes: Sequence[Fix]) -> Table:
+    """Return the table of the commands of ``fixes``.
+
+    A command that is the same for several models but for their names has one row, in which MODEL
+    stands for the name.
+    """
     names_of_command: dict[tuple[str, str, str], list[str]] = {}
     for fix in fixes:
-        # The model is an argument or the start of a new name; the run's id may hold it, too.
-        argument = rf" {re.escape(fix.model)}(?=Calibrated|Hardened|,| |$)"
-        command = re.sub(argument, " MODEL", fix.command)
+        # The id of a run may contain the name as well. So only a name after a space is replaced: an
+        # argument, the first of a list, or the beginning of the name of a copy.
+        name_pattern = rf" {re.escape(fix.model)}(?=Calibrated|Hardened|,| |$)"
+        command = re.sub(name_pattern, " MODEL", fix.command)
         names_of_command.setdefault((fix.what, fix.cost, command), []).append(fix.model)
     rows = []
     for (what, cost, command), names in names_of_command.items():
@@ -585,36 +655,41 @@ def _commands(fixes: Sequence[Fix]) -> Table:
     return Table(("Fix", "Models", "Cost", "Command"), rows)
 
 
-def _quantity(figures: RemedyFigures) -> str:
-    """The name of the share that remedies change."""
-    if figures.labelled is None:  # with some labels, predictions are correct or unchanged
+def _quantity(tried: RemedyFigures) -> str:
+    """Return the name of the share that remedies change."""
+    if tried.labelled is None:
+        # Some images have a label, so predictions count if they are correct or unchanged.
         return "Accuracy or consistency"
-    return "Accuracy" if figures.labelled else "Consistency"
+    return "Accuracy" if tried.labelled else "Consistency"
 
 
-def _columns(figures: RemedyFigures) -> list[Column]:
-    """The columns of a table of trials of remedies."""
+def _trial_columns(tried: RemedyFigures) -> list[Column]:
+    """Return the columns of the table of all trials of remedies."""
     change = tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f"))
     return [
         MODEL,
         ("Condition", lambda entry: short(entry["condition"])),
         ("Remedy", lambda entry: parse(entry["remedy"]).label),
-        (f"Gain in {_quantity(figures).lower()}, points", tables.rate("gain", points)),
+        (f"Gain in {_quantity(tried).lower()}, points", tables.rate("gain", points)),
         ("Change on originals, points", change),
-        ("Time", _time),
+        ("Time", _time_text),
         ("Verdict", _verdict),
     ]
 
 
-def _time(entry: Entry) -> str:
-    time = figure_text(entry, "milliseconds", milliseconds)
+def _time_text(gain: Entry) -> str:
+    time = figure_text(gain, "milliseconds", milliseconds)
     return f"{time} ms" if time else ""
 
 
-def _verdict(entry: Entry) -> str:
-    if entry["helpful"]:
+def _verdict(gain: Entry) -> str:
+    if gain["helpful"]:
         return "helps"
-    return "chosen, not significant" if entry["chosen"] else ""
+    return "chosen, not significant" if gain["chosen"] else ""
+
+
+def _json_tables(figures: FixFigures) -> Tables:
+    return {"fixes": [asdict(fix) for fix in figures.fixes]}
 
 
 FIXES = Question(
@@ -622,9 +697,9 @@ FIXES = Question(
     TITLE,
     blocks,
     "what would help each model, and what it costs",
-    figures=figures,
+    figures=fix_figures,
     answers=answers,
-    tables=lambda figures: {"fixes": [asdict(fix) for fix in figures.fixes]},
+    tables=_json_tables,
     command="fixes",
     view=FIX,
 )

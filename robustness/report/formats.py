@@ -1,11 +1,13 @@
 """The formats of a report: HTML, PDF, CSV, Parquet, JSON and Markdown.
 
-The HTML file opens offline: charts, images and Plotly itself are in it. Plotly is packed, which
-saves a third of a usual report, and images are lossless WebP. A content security policy names the
-scripts by their hashes and forbids all requests: nothing that came from outside can run, or call
-home, even if it were not escaped. A PDF is the HTML report, printed by an installed browser in its
-sandbox. CSV has its columns explained in a second file. The Markdown is a section of a model card;
-the command line prints the same tables.
+- The HTML file opens offline: it contains the charts, the images and Plotly itself. Plotly is
+  compressed, which saves a third of a usual report, and images are lossless WebP. A content
+  security policy names the scripts by their hashes and forbids all requests: even if a text from
+  outside were not escaped, it could neither run nor call home.
+- A PDF is the HTML report, printed by an installed browser in its sandbox.
+- A CSV file has the rows; a second file explains the columns.
+- A Parquet file has the rows, and explains them in its metadata.
+- The Markdown is a section of a model card. The command line prints the same tables.
 """
 
 from __future__ import annotations
@@ -63,12 +65,13 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def html_file(
     report: Report, file: IO[bytes], when: datetime, *, packs_plotly: bool = True
 ) -> None:
-    """The whole report; the images are read and written one at a time.
+    """Write the whole report; images are read and written one at a time.
 
-    Packed, Plotly begins after the page is loaded, and so too late for a browser that only prints.
+    ``packs_plotly`` compresses Plotly. It then starts only after the page is loaded, which is too
+    late for a browser that prints.
     """
     plotly = _plotly()
-    script = _own_file("report.js")
+    script = _template_text("report.js")
     template = _environment().get_template("report.html.j2")
     pieces = template.generate(
         report=report,
@@ -76,11 +79,11 @@ def html_file(
         sections=[*report.sections, Section("Methods", report.methods)],
         figures=_Figures(),
         version=__version__,
-        style=_own_file("report.css") + maps.style(),
-        # The policy allows a script by its hash before it is packed, as it runs unpacked.
-        hashes=[_hash(plotly), _hash(script)],
+        style=_template_text("report.css") + maps.style(),
+        # The browser checks the hash of what it runs, which is the script after decompression.
+        hashes=[_policy_hash(plotly), _policy_hash(script)],
         packed=packs_plotly,
-        plotly=_packed(plotly) if packs_plotly else plotly,
+        plotly=_compressed(plotly) if packs_plotly else plotly,
         script=script,
     )
     for piece in pieces:
@@ -89,7 +92,7 @@ def html_file(
 
 @cache
 def _environment() -> Environment:
-    """The template environment: texts are put on one line, made visible, and escaped."""
+    """Return the template environment, which puts texts on one line and escapes them."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -101,9 +104,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    # "block is titled", and so on.
+    # Tests such as "block is titled".
     environment.tests |= {
-        kind.__name__.lower(): partial(_is_of, kind) for kind in get_args(Printed)
+        block_type.__name__.lower(): partial(_has_type, block_type)
+        for block_type in get_args(Printed)
     }
     environment.filters |= {
         "code_parts": code_parts,
@@ -115,43 +119,53 @@ def _environment() -> Environment:
 
 
 def _made_visible(value: Any) -> Any:
-    """A text with its invisible characters shown; safe HTML, which has its own type, stays."""
-    is_text = isinstance(value, str) and not hasattr(value, "__html__")
-    return visible_part(value) if is_text else value
+    """Return a text with its invisible characters shown, and any other value as it is."""
+    # HTML that is safe already has a type of its own, which is a subclass of str.
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return visible_part(value)
+    return value
+
+
+def _has_type(block_type: type[Printed], block: Printed) -> bool:
+    return isinstance(block, block_type)
 
 
 def escaped(text: str) -> str:
-    """``text`` as the page shows it."""
+    """Return ``text`` as it stands in the HTML file."""
     return _environment().from_string("{{ text }}").render(text=text)
 
 
 class _Figures(dict[str, Any]):
-    """The figures that the page draws, by the names of their places."""
+    """The Plotly figures of a page as JSON values, by the id of the element to draw them in."""
 
     def add(self, block: Chart) -> str:
-        """Take the figure of ``block``, and give the name of its place."""
-        name = f"c{len(self)}"
+        """Add the figure of ``block`` and return its id."""
+        element_id = f"c{len(self)}"
         figure = json.loads(block.figure.to_json())
-        figure["layout"].pop("template", None)  # the page has one for day and one for night
-        self[name] = figure
-        return name
+        # The page has a template of its own for light and one for dark.
+        figure["layout"].pop("template", None)
+        self[element_id] = figure
+        return element_id
 
 
 def _data_uri(png: bytes) -> str:
-    """The same pixels as lossless WebP, a sixth smaller; all browsers since 2020 read it."""
+    """Return the image as a URI of lossless WebP, which is a sixth smaller than the PNG.
+
+    All browsers since 2020 read it.
+    """
     webp = io.BytesIO()
     Image.open(io.BytesIO(png)).save(webp, "WEBP", lossless=True, quality=0, method=2)
     return f"data:image/webp;base64,{base64.b64encode(webp.getvalue()).decode()}"
 
 
 def _sides(png: bytes) -> tuple[int, int]:
-    """The width and height of a PNG, so that nothing moves while images are decoded."""
-    # The head of a PNG has them as four bytes each.
+    """Return the width and height of a PNG, with which a page leaves room before it decodes it."""
+    # Both have four bytes in the header.
     return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
 
 
 @cache
-def _own_file(name: str) -> str:
+def _template_text(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
@@ -163,34 +177,36 @@ def _plotly() -> str:
 
 
 @cache
-def _packed(script: str) -> str:
+def _compressed(script: str) -> str:
+    # Without a time, so that the same report has the same bytes.
     return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
-def _is_of(kind: type[Printed], block: Printed) -> bool:
-    return isinstance(block, kind)
-
-
-def _hash(script: str) -> str:
+def _policy_hash(script: str) -> str:
+    """Return the hash of ``script`` as a content security policy has it."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 FORMAT = "robustness report"
 VERSION = 1
-_AT_ONCE = 4096  # rows in memory as Python objects
+
+_BATCH_SIZE = 4096
+"""Rows that are in memory as Python objects at once."""
 
 
 def csv_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The rows, RFC 4180 in UTF-8; lists are JSON, what is not known is an empty cell.
+    """Write the rows as CSV: RFC 4180 in UTF-8.
 
-    Nothing but the head and the rows, so that every reader takes it; ``columns_file`` explains it.
+    Lists and truth values are JSON, and unknown values are empty cells. The file contains nothing
+    but a header and the rows, so that every reader accepts it; ``columns_file`` explains it.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(text, schema(report.data.own).names)
+    writer = csv.DictWriter(text, schema(report.data.own_scores).names)
     writer.writerow({name: csv_cell(name) for name in writer.fieldnames})
     for row in _rows(report):
         writer.writerow({name: _csv_value(value) for name, value in row.items()})
+    # Else the wrapper would close the file of the caller.
     text.detach()
 
 
@@ -203,27 +219,34 @@ def _csv_value(value: Any) -> Any:
 
 
 def csv_text(text: str) -> str:
-    """``text`` as ``csv_file`` writes it into a cell."""
+    """Return ``text`` as ``csv_file`` writes it into a cell."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow([csv_cell(text)])
     return line.getvalue()
 
 
 def columns_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The data dictionary as CSV."""
+    """Write the data dictionary as CSV, with a row for each column of the rows."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    columns = dictionary(report.data.own)
+    columns = dictionary(report.data.own_scores)
     writer = csv.writer(text)
     writer.writerow(columns[0])
-    writer.writerows(map(csv_cell, column.values()) for column in columns)
+    for column in columns:
+        writer.writerow([csv_cell(value) for value in column.values()])
+    # Else the wrapper would close the file of the caller.
     text.detach()
 
 
 def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """The rows; each column's meaning is in its metadata, the manifest in that of the schema."""
-    plain = schema(report.data.own)
-    columns = dictionary(report.data.own)
-    fields = [field.with_metadata(about) for field, about in zip(plain, columns, strict=True)]
+    """Write the rows as Parquet.
+
+    The metadata of each column explain it, and those of the schema contain the manifest.
+    """
+    plain_schema = schema(report.data.own_scores)
+    columns = dictionary(report.data.own_scores)
+    fields = []
+    for field, description in zip(plain_schema, columns, strict=True):
+        fields.append(field.with_metadata(description))
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -231,14 +254,16 @@ def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
         "manifest": report.manifest,
         "data_dictionary": columns,
     }
-    explained = pa.schema(fields, {"robustness_report": json.dumps(document, allow_nan=False)})
-    with pq.ParquetWriter(file, explained, compression="zstd") as writer:
+    metadata = {"robustness_report": json.dumps(document, allow_nan=False)}
+    full_schema = pa.schema(fields, metadata)
+    with pq.ParquetWriter(file, full_schema, compression="zstd") as writer:
         for table in report.data.read():
-            writer.write_table(table.cast(plain).replace_schema_metadata(None).cast(explained))
+            plain_table = table.cast(plain_schema).replace_schema_metadata(None)
+            writer.write_table(plain_table.cast(full_schema))
 
 
 def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """One document: what the report says, its tables, the data dictionary, and the rows."""
+    """Write one JSON document with the report, its tables, the data dictionary and the rows."""
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -249,65 +274,69 @@ def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
         "cautions": report.cautions,
         "limits": report.limits,
         "manifest": report.manifest,
-        "data_dictionary": dictionary(report.data.own),
+        "data_dictionary": dictionary(report.data.own_scores),
         **report.data.tables,
     }
     # ASCII alone, as everywhere that the program prints JSON.
     head = json.dumps(document, indent=1, allow_nan=False)
-    file.write(head.removesuffix("\n}").encode() + b',\n "rows": [')
-    for number, row in enumerate(_rows(report)):
-        file.write(b",\n  " if number else b"\n  ")
+    # The rows are the last member. They are written one by one, as they may not fit into memory.
+    file.write(head.removesuffix("\n}").encode())
+    file.write(b',\n "rows": [')
+    separator = b"\n  "
+    for row in _rows(report):
+        file.write(separator)
         file.write(json.dumps(row, allow_nan=False).encode())
+        separator = b",\n  "
     file.write(b"\n ]\n}\n")
 
 
 def json_text(text: str) -> str:
-    """``text`` as ``json_file`` writes it: in quotes, in ASCII."""
+    """Return ``text`` as ``json_file`` writes it: in quotes, in ASCII."""
     return json.dumps(text)
 
 
 def _rows(report: Report) -> Iterator[dict[str, Any]]:
     for table in report.data.read():
-        for batch in table.to_batches(max_chunksize=_AT_ONCE):
+        for batch in table.to_batches(max_chunksize=_BATCH_SIZE):
             yield from batch.to_pylist()
 
 
 _SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
 """Signs with a meaning within a line of Markdown, and those that make a link of a word."""
 
-Say = Callable[[str], str]
-"""Makes a text safe to show."""
+Escape = Callable[[str], str]
+"""A function that makes a text from outside safe to show."""
 
 
 def markdown_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """A section headed "Robustness": answers, tables, limits, and the manifest."""
-    for line in _lines(report, when):
+    """Write a section headed "Robustness" with answers, tables, limits and the manifest."""
+    for line in _markdown_lines(report, when):
         file.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def printed(report: Report) -> str:
-    """Answers, cautions and tables for a terminal: aligned, nothing escaped."""
+    """Return the answers, cautions and tables of a report for a terminal."""
     answers = "\n".join(f"- {visible(sentence)}" for sentence in report.answer)
     notes = [Text(text) for text in (report.note, *report.cautions) if text]
     return f"{answers}\n{printed_blocks([*notes, *report.brief])}".strip()
 
 
 def printed_blocks(blocks: Iterable[Text | Titled | Map]) -> str:
-    """Paragraphs and tables for a terminal: aligned, nothing escaped."""
-    return "\n".join(_blocks(blocks, visible))
+    """Return paragraphs and tables for a terminal, with columns of equal width."""
+    return "\n".join(_block_lines(blocks, visible))
 
 
-def _blocks(blocks: Iterable[Text | Titled | Map], say: Say) -> Iterator[str]:
+def _block_lines(blocks: Iterable[Text | Titled | Map], escape: Escape) -> Iterator[str]:
     for block in blocks:
         if isinstance(block, Text):
-            yield f"\n{say(block.text)}"
+            yield f"\n{escape(block.text)}"
         elif isinstance(block, Map):
-            yield from _table(block.title, block.drawing.table, say)
+            yield from _table_lines(block.title, block.drawing.table, escape)
         else:
-            yield from _table(block.caption, block.table, say)
+            yield from _table_lines(block.caption, block.table, escape)
 
 
-def _lines(report: Report, when: datetime) -> Iterator[str]:
+def _markdown_lines(report: Report, when: datetime) -> Iterator[str]:
     yield "## Robustness"
     yield f"\n**{escaped_markdown(report.title)}**"
     yield ""
@@ -317,7 +346,7 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
         yield f"\n{escaped_markdown(report.note)}"
     for caution in report.cautions:
         yield f"\n> {escaped_markdown(caution)}"
-    yield from _blocks(report.brief, escaped_markdown)
+    yield from _block_lines(report.brief, escaped_markdown)
     yield "\n### Limits\n"
     for limit in report.limits:
         yield f"- {escaped_markdown(limit)}"
@@ -326,39 +355,46 @@ def _lines(report: Report, when: datetime) -> Iterator[str]:
         yield f"- {escaped_markdown(name)}: {escaped_markdown(value)}"
     replay = ""
     for part, is_code in code_parts(report.replay):
-        replay += f"`{part}`" if is_code else _without_signs(visible_part(part))
+        if is_code:
+            replay += f"`{part}`"
+        else:
+            replay += _escaped_signs(visible_part(part))
     yield f"\n{replay}"
     yield "\n<details><summary>Manifest</summary>\n"
-    manifest = folded(report.manifest).replace("`", "\\u0060")  # none can end the block
+    # No text of the manifest can end the code block, as it has no backtick.
+    manifest = folded(report.manifest).replace("`", "\\u0060")
     yield f"```json\n{manifest}\n```"
     yield "\n</details>"
 
 
-def _table(caption: str, table: Table, say: Say) -> Iterator[str]:
-    """A Markdown table with its caption, in columns of equal width."""
-    head, *rows = [[_table_cell(text, say) for text in row] for row in (table.head, *table.rows)]
+def _table_lines(caption: str, table: Table, escape: Escape) -> Iterator[str]:
+    """Yield the lines of a Markdown table with its caption, in columns of equal width."""
+    head = [_table_cell(text, escape) for text in table.head]
+    rows = [[_table_cell(text, escape) for text in row] for row in table.rows]
     columns = zip(head, *rows, strict=True)
     widths = [max(3, *map(len, column)) for column in columns]
     rule = ["-" * width for width in widths]
-    yield f"\n### {say(caption)}\n"
+    yield f"\n### {escape(caption)}\n"
     for row in (head, rule, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         yield f"| {' | '.join(cells)} |"
 
 
-def _table_cell(text: str, say: Say) -> str:
-    cell = say(text)
-    # Markdown has the bar escaped already.
-    return cell.replace("|", "\\|") if say is visible else cell
+def _table_cell(text: str, escape: Escape) -> str:
+    cell = escape(text)
+    # A bar would end the cell. The function for Markdown escapes it, but not that for a terminal.
+    if escape is visible:
+        return cell.replace("|", "\\|")
+    return cell
 
 
-def _without_signs(text: str) -> str:
+def _escaped_signs(text: str) -> str:
     return _SIGNS.sub(r"\\\1", text)
 
 
 def escaped_markdown(text: str) -> str:
-    """``text`` on one line, without a sign that has a meaning in Markdown."""
-    return _without_signs(visible(text))
+    """Return ``text`` on one line, with the signs escaped that have a meaning in Markdown."""
+    return _escaped_signs(visible(text))
 
 
 _COMMANDS = (
@@ -370,18 +406,22 @@ _COMMANDS = (
     "chrome",
     "microsoft-edge",
 )
-_ON_A_MAC = tuple(  # which leaves browsers off the PATH
+"""Names of the browsers that can print, on the PATH."""
+
+_MAC_PATHS = tuple(
     f"/Applications/{name}.app/Contents/MacOS/{name}"
     for name in ("Google Chrome", "Chromium", "Microsoft Edge")
 )
-_SECONDS = 120
+"""Where macOS has browsers, which are not on the PATH there."""
+
+_SECONDS_TO_PRINT = 120
 _HINT = "Write a .html report and print it from any browser."
 
 
 def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
-    """Print the HTML report to ``file``.
+    """Print the HTML report to ``file`` by an installed browser.
 
-    Raises ``ParameterError`` without a browser, or if it does not print in two minutes.
+    Raises ``ParameterError`` if there is no browser, or if it does not print in two minutes.
     """
     browser = _installed_browser()
     if browser is None:
@@ -404,9 +444,14 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
             f"--print-to-pdf={printed}",
             page.as_uri(),
         ]
-        # Whatever went wrong, there is then no file.
+        # Any failure shows below, as there is then no file.
         with suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(command, capture_output=True, timeout=_SECONDS, **_account(folder))
+            subprocess.run(
+                command,
+                capture_output=True,
+                timeout=_SECONDS_TO_PRINT,
+                **_account_to_print(folder),
+            )
         if not printed.is_file():
             raise ParameterError(f"{browser} did not print the report.", hint=_HINT)
         with printed.open("rb") as result:
@@ -414,18 +459,19 @@ def pdf_file(report: Report, file: IO[bytes], when: datetime) -> None:
 
 
 def _installed_browser() -> str | None:
-    """The path of the first browser that is there."""
-    for command in (*_COMMANDS, *_ON_A_MAC):
+    """Return the path of the first browser that is installed, None if none is."""
+    for command in (*_COMMANDS, *_MAC_PATHS):
         path = shutil.which(command)
         if path is not None:
             return path
     return None
 
 
-def _account(folder: Path) -> Mapping[str, Any]:
-    """The account that prints, and its environment, without settings and keys.
+def _account_to_print(folder: Path) -> Mapping[str, Any]:
+    """Return the arguments of ``subprocess.run`` for the account that prints in ``folder``.
 
-    Root gives way to ``nobody``, as browsers deny root a sandbox.
+    The environment has neither settings nor keys of this process. Root prints as the account
+    "nobody", since browsers have no sandbox for root.
     """
     variables = small_environment()
     if os.geteuid() != 0:
@@ -435,21 +481,29 @@ def _account(folder: Path) -> Mapping[str, Any]:
     nobody = pwd.getpwnam("nobody")
     for path in (folder, folder / "report.html"):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
-    return account | {"env": variables | {"HOME": str(folder), "TMPDIR": str(folder)}}
+    return {
+        "user": nobody.pw_uid,
+        "group": nobody.pw_gid,
+        "extra_groups": (),
+        "env": variables | {"HOME": str(folder), "TMPDIR": str(folder)},
+    }
 
 
 Write = Callable[[Report, IO[bytes], datetime], None]
+"""Writes a report to a file. The time is that at which the report is made."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file; ``companion`` writes a second that explains it, under ``companion_suffix``.
+    """A format of report files.
 
-    ``escaped`` is how a text from outside, such as the name of an image, stands in the file, so
-    that no sign of it has a meaning there; None for files that are no text. ``icon`` is that of its
-    button. One that ``needs_browser`` is written where the report is asked for, never by the
-    server, and has none. Files that hold ``rows_only`` tell neither answers nor cautions.
+    ``companion`` writes a second file that explains the first, with ``companion_suffix`` in place
+    of its suffix. ``escaped`` returns a text from outside, such as the name of an image, as it
+    stands in the file; None for binary files.
+
+    A format that ``needs_browser`` is written by the command line and in Python only, never by the
+    server; the others have a button with an ``icon``. Files with ``rows_only`` contain neither
+    answers nor cautions.
     """
 
     suffix: str
@@ -522,18 +576,18 @@ FORMATS: Mapping[str, Format] = {
         ),
     )
 }
-"""By the suffix of the file."""
+"""The formats by the suffix of their files."""
 
 
 def rendered(report: Report, write: Write, when: datetime) -> bytes:
-    """The bytes that ``write`` would put into a file."""
+    """Return the bytes that ``write`` puts into a file."""
     buffer = io.BytesIO()
     write(report, buffer, when)
     return buffer.getvalue()
 
 
 def format_of(path: Path) -> Format:
-    """The format that the suffix of ``path`` asks for; ``ParameterError`` for another suffix."""
+    """Return the format of the suffix of ``path``; raise ``ParameterError`` if there is none."""
     file_format = FORMATS.get(path.suffix.lower())
     if file_format is None:
         raise ParameterError(
@@ -544,11 +598,11 @@ def format_of(path: Path) -> Format:
 
 
 def write(report: Report, path: Path, when: datetime | None = None) -> list[Path]:
-    """Write ``report`` to ``path``, whole or not at all; returns the files written.
+    """Write ``report`` to ``path`` in the format of its suffix, and return the files written.
 
-    ``when`` is the time that the report bears, by default now. A CSV has its columns explained in
-    a second file beside it. Raises ``ParameterError`` for an unknown suffix, and where the file
-    cannot be written.
+    Each file is written whole or not at all. CSV has a second file, which explains the columns.
+    ``when`` is the time that the report bears, by default now. Raises ``ParameterError`` for an
+    unknown suffix, and if a file cannot be written.
     """
     file_format = format_of(path)
     moment = when or datetime.now(UTC)

@@ -8,7 +8,7 @@ from robustness.base.text import counted, figure_text, format_figure, points
 from robustness.hardening import GroupDifference, Hardening
 from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report import maps
-from robustness.report.blocks import Map, Text, Titled, model
+from robustness.report.blocks import Map, Text, Titled, model_label
 from robustness.report.facts import trained_on
 from robustness.report.tables import Column, Entry, Table, figure, in_brackets
 from robustness.statistics.pairs import round_up
@@ -36,7 +36,7 @@ def sentences(hardening: Hardening) -> Iterator[str]:
     others = counted(judgement.images, "other image")
     yield (
         f"{hardening.name} was trained on {train} without labels, interpolated by {share} from "
-        f"{model(hardening.parent)}, and judged on {others}."
+        f"{model_label(hardening.parent)}, and judged on {others}."
     )
     if hardening.left_out:
         yield f"{counted(hardening.left_out, 'image')} left out, as copies of others."
@@ -55,9 +55,10 @@ def _recommendation(hardening: Hardening) -> str:
             "optimises agreement with the parent."
         )
     if not hardening.share:
+        parent = model_label(hardening.parent)
         return (
-            f"Not recommended: {hardening.name} has the weights of {model(hardening.parent)}, as "
-            "no step towards the trained ones was better on the images that choose."
+            f"Not recommended: {hardening.name} has the weights of {parent}, as no step towards "
+            "the trained ones was better on the images that choose."
         )
     if judgement.recommended:
         excluded = f"a loss above {points(MOST_LOSS, '.0f')} points on originals"
@@ -117,7 +118,7 @@ def blocks(hardening: Hardening) -> list[Text | Titled | Map]:
     quantity = _quantity(hardening)
     groups = (judgement.group(ORIGINALS), *judgement.conditions)
     changes = [_change(hardening, group) for group in groups]
-    titles = (model(hardening.parent), hardening.name)
+    titles = (model_label(hardening.parent), hardening.name)
     columns: list[Column] = [
         ("", lambda entry: _TITLES[entry["group"].name]),
         ("Before", figure(f"{quantity}_a", ".1%")),

@@ -20,7 +20,7 @@ from robustness.report.blocks import (
     RunFigures,
     Text,
     Titled,
-    model,
+    model_label,
     sentence,
 )
 from robustness.report.choice import CHOICE, ChoiceFigures
@@ -39,9 +39,9 @@ from robustness.statistics import FEWEST, Figures, ModelChoice
 from robustness.statistics.failures import Hardest, name_leaders
 
 
-def _with_choice(of: RunFigures) -> ChoiceFigures:
+def _with_choice(figures: RunFigures) -> ChoiceFigures:
     """The figures of a run with its recommendation, which comes first in every map."""
-    return of.answer(CHOICE)
+    return figures.answer(CHOICE)
 
 
 def _blocks(choice: ChoiceFigures) -> list[Block]:
@@ -127,7 +127,7 @@ def _harm(figures: Figures, hard: Hardest, *, alone: bool) -> str:
     series_of = {entry["condition"]: entry["series"] for entry in entries}
     prefix = ""
     if not alone:
-        prefix = f"{join_names([model(name) for name in hard.models])}: "
+        prefix = f"{join_names([model_label(name) for name in hard.models])}: "
     not_ranked = ""
     if hard.too_few:
         names = join_names([series_of[condition] for condition in hard.too_few])
@@ -167,7 +167,7 @@ def _lost(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> str:
     where = " under the first" if several_leaders else ""
     return (
         f"{mean} {failed}, the mean of {len(hard.models)} models{where}, and up to {largest} "
-        f"({model(worst['model'])})"
+        f"({model_label(worst['model'])})"
     )
 
 

@@ -1,6 +1,6 @@
-"""Reports of one image under one condition or after an attack, and texts that reproduce them.
+"""Reports of one image under a condition or after an attack, and texts that reproduce a result.
 
-The texts are a link, a command, Python and TOML.
+These texts are a link, commands, Python code and TOML.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from robustness.report.blocks import (
     Text,
     Titled,
     class_title,
-    model,
+    model_label,
     sentence,
 )
 from robustness.report.facts import (
@@ -65,7 +65,7 @@ from robustness.report.facts import (
 from robustness.report.tables import Column, Table, tally, verdict, verdict_of
 
 GAIN = 3
-"""By which the difference between the two images is amplified."""
+"""The factor by which the difference between two images is amplified for display."""
 
 
 def of_live(
@@ -74,23 +74,25 @@ def of_live(
     rows: Sequence[Measurement],
     remedied: Titled | None = None,
 ) -> Report:
-    """The report of the ``rows`` that the only condition of ``spec`` gave on ``picture``.
+    """Return the report of one image under one condition.
 
-    ``remedied`` are the predictions with a remedy.
+    ``rows`` are the measurements of ``picture`` under the only condition of ``spec``, one for each
+    model. ``remedied`` is the table of predictions with a remedy, if one was tried.
     """
     condition = spec.conditions[0]
     tables = [Titled("Predictions", verdicts(rows))]
     if remedied is not None:
         tables.append(remedied)
 
-    def images() -> Iterator[Case]:
-        changed = perturbed(picture, [condition], spec.seed)[0]
-        alt = f"{picture.name} under {condition.described}"
-        return image_case(picture, changed, "perturbed", alt, GAIN, rows)
+    heading = f"{picture.name} under {condition.described}"
 
-    basis = f"one image under one condition ({_visible_change(rows[0])})"
+    def read_images() -> Iterator[Case]:
+        changed = perturbed(picture, [condition], spec.seed)[0]
+        yield image_case(picture, changed, "perturbed", heading, GAIN, rows)
+
+    basis = f"one image under one condition ({_change_text(rows[0])})"
     return Report(
-        title=f"{picture.name} under {condition.described}",
+        title=heading,
         answers=[
             (
                 "Does the perturbation change the prediction?",
@@ -102,7 +104,7 @@ def of_live(
         facts=facts(spec, [picture], rows),
         cautions=cautions(rows),
         sections=[
-            Section("Image and predictions", [Cases("", images), *tables]),
+            Section("Image and predictions", [Cases("", read_images), *tables]),
             Section("Top-5 classes", [top5(row) for row in rows]),
             features(rows),
         ],
@@ -116,22 +118,28 @@ def of_live(
 
 
 def _largest_fall(rows: Sequence[Measurement]) -> str:
-    """The sentence on the largest loss of confidence, of a changed prediction if there is one."""
+    """Return the sentence on the prediction that lost most confidence in the original class.
+
+    If predictions changed, it is one of these.
+    """
     changed = [row for row in rows if not row.consistent]
     row = min(changed or rows, key=lambda row: row.retained_probability - row.clean_probability)
     before = share(row.clean_probability)
     after = share(row.retained_probability)
-    text = f"{model(row.model)}: {class_title(row.model, row.clean_top1)} {before} → {after}"
+    text = f"{model_label(row.model)}: {class_title(row.model, row.clean_top1)} {before} → {after}"
     if changed:
         text += f", now {class_title(row.model, row.top1)} {share(row.probability)}"
     return sentence(text, names=[row.model])
 
 
-def _visible_change(row: Measurement) -> str:
+def _change_text(row: Measurement) -> str:
+    """Return how much an image changed, such as "SSIM 0.912, PSNR 27.4 dB"."""
     ssim = row.scores["ssim"]
     psnr = row.scores["psnr"]
     # The PSNR of equal images is infinite.
-    return f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB" if np.isfinite(psnr) else "no visible change"
+    if not np.isfinite(psnr):
+        return "no visible change"
+    return f"SSIM {ssim:.3f}, PSNR {psnr:.1f} dB"
 
 
 def image_case(
@@ -143,36 +151,40 @@ def image_case(
     rows: Sequence[Measurement],
     *,
     signed: bool = False,
-) -> Iterator[Case]:
-    """The image, the ``changed`` one (S, S, 3), and their difference times ``gain``.
+) -> Case:
+    """Return an image, the ``changed`` one, and the difference of both times ``gain``.
 
-    ``caption``, ``alt`` and ``rows`` belong to the changed one; ``signed`` is as for
-    ``amplified_difference``.
+    ``changed`` has the shape (S, S, 3), the ``caption`` and the text alternative ``alt``. ``rows``
+    are its measurements. ``signed`` is as for ``amplified_difference``.
     """
     difference = amplified_difference(picture.image, changed, gain, signed=signed)
-    unchanged = "grey" if signed else "black"
+    colour_of_zero = "grey" if signed else "black"
     shots = [
         clean_shot(picture),
         Shot(to_png(changed), caption, alt),
         Shot(
             to_png(difference),
             f"difference x {gain}",
-            f"Difference of both images; {unchanged} is unchanged",
+            f"Difference of both images; {colour_of_zero} is unchanged",
         ),
     ]
-    yield Case(picture.name, shots, None, [answer_line(row) for row in rows])
+    return Case(picture.name, shots, None, [answer_line(row) for row in rows])
 
 
 def verdicts(rows: Sequence[Measurement]) -> Table:
-    """The verdict on each prediction, and the predictions."""
+    """Return the table of predictions before and after, with verdicts and metrics."""
+
+    def original(row: Measurement) -> str:
+        return f"{class_title(row.model, row.clean_top1)} {share(row.clean_probability)}"
+
+    def after(row: Measurement) -> str:
+        return f"{class_title(row.model, row.top1)} {share(row.probability)}"
+
     columns: list[Column] = [
-        ("Model", lambda row: model(row.model)),
+        ("Model", lambda row: model_label(row.model)),
         ("Prediction", lambda row: verdict(row).said),
-        (
-            "Original",
-            lambda row: f"{class_title(row.model, row.clean_top1)} {share(row.clean_probability)}",
-        ),
-        ("Perturbed", lambda row: f"{class_title(row.model, row.top1)} {share(row.probability)}"),
+        ("Original", original),
+        ("Perturbed", after),
         ("Confidence in the original class", lambda row: share(row.retained_probability)),
         ("Cosine", lambda row: f"{row.scores['cosine']:.3f}"),
         ("Cosine, rescaled", lambda row: f"{row.scores['cosine_rescaled']:.3f}"),
@@ -187,30 +199,28 @@ def _score_text(row: Measurement, metric: Metric) -> str:
 
 
 def top5(row: Measurement) -> Titled:
-    """The five most likely classes before and after, of one model."""
-    body = []
-    for clean_class, clean_probability, after_class, after_probability in zip(
-        row.clean_top5,
-        row.clean_top5_probabilities,
-        row.top5,
-        row.top5_probabilities,
-        strict=True,
-    ):
+    """Return the table of the five most likely classes of one model, before and after."""
+    table_rows = []
+    before = zip(row.clean_top5, row.clean_top5_probabilities, strict=True)
+    after = zip(row.top5, row.top5_probabilities, strict=True)
+    for (class_before, share_before), (class_after, share_after) in zip(before, after, strict=True):
         cells = (
-            class_title(row.model, clean_class),
-            share(clean_probability),
-            class_title(row.model, after_class),
-            share(after_probability),
+            class_title(row.model, class_before),
+            share(share_before),
+            class_title(row.model, class_after),
+            share(share_after),
         )
-        body.append(cells)
+        table_rows.append(cells)
     head = ("Original", "Confidence", "Perturbed", "Confidence")
-    return Titled(model(row.model), Table(head, body))
+    return Titled(model_label(row.model), Table(head, table_rows))
 
 
 def similarity(rows: Sequence[Measurement]) -> Chart:
-    """The chart of cosine and Euclidean similarity, for every model."""
+    """Return the chart of the similarity of the embeddings, for every model."""
     frame = pd.DataFrame([row.as_row() for row in rows])
-    columns = [column for name_and_rescaled in RESCALED.items() for column in name_and_rescaled]
+    columns: list[str] = []
+    for name, rescaled in RESCALED.items():
+        columns += [name, rescaled]
     return Chart(
         "Feature similarity",
         charts.similarity_bars(frame),
@@ -221,27 +231,30 @@ def similarity(rows: Sequence[Measurement]) -> Chart:
 
 
 def layers(rows: Sequence[Measurement]) -> Chart:
-    """The chart of the layers, for every model."""
+    """Return the chart of the similarity at each stage, for every model."""
     return stages(charts.stage_frame(rows), "cosine")
 
 
 def features(rows: Sequence[Measurement]) -> Section:
-    """All charts of features."""
+    """Return the section with the charts of features."""
     return Section("Features", [Columns([[similarity(rows)], [layers(rows)]])])
 
 
 def stages(frame: pd.DataFrame, metric: str) -> Chart:
-    """Where the features diverge; ``frame`` is of ``stage_frame``."""
+    """Return the chart of a similarity ``metric`` over the stages of the networks.
+
+    ``frame`` has the columns that ``charts.stage_frame`` returns.
+    """
     note = (
         "From the first layers to the embedding: 1 = unchanged, 0 = as similar as unrelated images."
     )
-    reading_maps = [
-        f"{model(name)}'s"
-        for name in dict.fromkeys(frame["model"])
-        if name in MODELS and MODELS[name].head_reads_map
-    ]
-    if reading_maps:
-        note += f" {' and '.join(reading_maps)} head reads its last stage before this averaging."
+    possessives = []
+    for name in dict.fromkeys(frame["model"]):
+        # A model of another machine may not be registered here.
+        if name in MODELS and MODELS[name].head_reads_map:
+            possessives.append(f"{model_label(name)}'s")
+    if possessives:
+        note += f" {' and '.join(possessives)} head reads its last stage before this averaging."
     named_stages = frame.assign(model=frame["model"] + " " + frame["stage"])
     return Chart(
         "Where the features diverge",
@@ -252,8 +265,8 @@ def stages(frame: pd.DataFrame, metric: str) -> Chart:
 
 
 INVISIBLE = 0.01
-"""Largest change of a pixel, a share of its range, that is called invisible: contrasts below about
-1 % are below the threshold of sight."""
+"""The largest change of a pixel, as a share of its range, that is called invisible: contrasts below
+about 1% are below the threshold of sight."""
 
 
 def of_attack(
@@ -264,23 +277,27 @@ def of_attack(
     transfer: Sequence[Transfer] = (),
     smallest: Sequence[Smallest | Masking] = (),
 ) -> Report:
-    """The report of ``outcome``, an attack on ``picture``.
+    """Return the report of ``outcome``, an attack on ``picture``.
 
-    ``rows`` are the measurements of the attacked image by all models of ``spec``, whose only
-    condition is the attack. ``transfer`` is the same attack on each model, judged by all, and
-    ``smallest`` what ``epsilon_section`` takes.
+    - ``rows`` are the measurements of the attacked image by all models of ``spec``, whose only
+      condition is the attack.
+    - ``transfer`` is the same attack made on each model and judged by all of them.
+    - ``smallest`` are the smallest epsilons of the models, and tests of gradient masking.
     """
     attack = outcome.spec
     table = Titled("Predictions", verdicts(rows))
-    aim = "any other class" if attack.target is None else title(outcome, attack.target)
+    if attack.target is None:
+        target = "any other class"
+    else:
+        target = title(outcome, attack.target)
 
-    def images() -> Iterator[Case]:
+    def read_images() -> Iterator[Case]:
         alt = f"{picture.name} after {attack_title(outcome)}"
         gain = outcome.gain
-        return image_case(picture, outcome.image, "adversarial", alt, gain, rows, signed=True)
+        yield image_case(picture, outcome.image, "adversarial", alt, gain, rows, signed=True)
 
     sections = [
-        Section("Image and predictions", [Cases("", images), table]),
+        Section("Image and predictions", [Cases("", read_images), table]),
         Section("Noise of the same size", [sizes(outcome)]),
     ]
     if transfer:
@@ -296,13 +313,13 @@ def of_attack(
         "transfer": [entry.as_row() for entry in transfer],
     }
     return Report(
-        title=f"{attack_title(outcome)} against {model(outcome.model)} on {picture.name}",
+        title=f"{attack_title(outcome)} against {model_label(outcome.model)} on {picture.name}",
         answers=answers(outcome, rows),
         facts=[
             *facts(spec, [picture], rows),
-            ("Model attacked", model(outcome.model)),
+            ("Model attacked", model_label(outcome.model)),
             ("Attack", f"{attack_title(outcome)}, {methods.effort(attack)}"),
-            ("Target", aim),
+            ("Target", target),
         ],
         cautions=cautions(rows),
         sections=sections,
@@ -316,11 +333,12 @@ def of_attack(
 
 
 def _attack_replay(spec: Request, outcome: Outcome) -> str:
-    """The sentence with the command that makes the attacked image again."""
+    """Return the sentence with the command that makes the attacked image again."""
     attack = outcome.spec
     epsilon = attack.size_text
     if parse_epsilon(epsilon) != attack.epsilon:
-        epsilon = repr(attack.epsilon)  # the short text is rounded
+        # The short text is rounded, and would make another image.
+        epsilon = repr(attack.epsilon)
     words = [
         f"python -m robustness attack IMAGE --model {outcome.model}",
         f"--attack {attack.name} --norm {attack.norm} --epsilon {epsilon}",
@@ -333,21 +351,24 @@ def _attack_replay(spec: Request, outcome: Outcome) -> str:
 
 
 def sizes(outcome: Outcome) -> Titled:
-    """The attack and noise of the same size, with how far each moves the image."""
+    """Return the table that compares the attack with noise of the same size.
+
+    An attack that left the image unchanged has no row for noise.
+    """
     control = outcome.control
     success = "yes" if outcome.success else "no"
-    body = [(attack_title(outcome), success, *_size_cells(outcome, outcome))]
+    rows = [(attack_title(outcome), success, *_size_cells(outcome, outcome))]
     if outcome.l2:
         rate = rate_interval(control.successes, control.draws)
         bounds = f"{share(rate.low, 0)} to {share(rate.high, 0)}"
         successes = f"{control.successes} of {control.draws} ({bounds})"
-        body.append(("Noise, the closest draw", successes, *_size_cells(outcome, control)))
+        rows.append(("Noise, the closest draw", successes, *_size_cells(outcome, control)))
     head = ("Change", "Succeeds", "Prediction", "L∞", "L2", "SSIM")
-    return Titled("Attack and noise of the same size", Table(head, body))
+    return Titled("Attack and noise of the same size", Table(head, rows))
 
 
 def _size_cells(outcome: Outcome, change: Outcome | Control) -> tuple[str, str, str, str]:
-    """The prediction of the attacked model after ``change``, and the size of the change."""
+    """Return the prediction of the attacked model after ``change``, and three sizes of it."""
     return (
         f"{title(outcome, change.top1)} {share(change.probability)}",
         f"{LEVELS * change.linf:.3g}/{LEVELS}",
@@ -357,10 +378,13 @@ def _size_cells(outcome: Outcome, change: Outcome | Control) -> tuple[str, str, 
 
 
 def transfer_section(transfer: Sequence[Transfer]) -> Section:
-    """On which models an image made on another has an effect; at least one of ``transfer``."""
+    """Return the section on attacks that fool models which they were not made on.
+
+    ``transfer`` must have at least one entry.
+    """
     columns: list[Column] = [
-        ("Made on", lambda entry: model(entry.source)),
-        ("Judged by", lambda entry: model(entry.model)),
+        ("Made on", lambda entry: model_label(entry.source)),
+        ("Judged by", lambda entry: model_label(entry.model)),
         ("Fooled", _fooled),
         ("Prediction", lambda entry: verdict_of(entry.as_row()).said),
         ("Confidence in its original class", lambda entry: share(entry.retained_probability)),
@@ -378,69 +402,87 @@ def _fooled(entry: Transfer) -> str:
 
 
 def epsilon_section(events: Sequence[Smallest | Masking]) -> Section:
-    """The smallest epsilon of each model, at least one, and signs of gradient masking."""
+    """Return the section on the smallest epsilon of each model, and on gradient masking.
+
+    ``events`` must have a ``Smallest`` for at least one model.
+    """
     smallest = [event for event in events if isinstance(event, Smallest)]
     masking = [event for event in events if isinstance(event, Masking)]
     attack = ATTACKS[smallest[0].attack]
     norm = NORMS[smallest[0].norm]
     columns: list[Column] = [
-        ("Model", lambda entry: model(entry.model)),
-        ("Smallest epsilon", lambda entry: _size(entry.epsilon, entry.norm)),
+        ("Model", lambda entry: model_label(entry.model)),
+        ("Smallest epsilon", lambda entry: _epsilon_text(entry.epsilon, entry.norm)),
     ]
-    table = Titled(
-        f"Smallest epsilon of {attack.label} ({norm.label})", Table.of(smallest, columns)
-    )
-    texts = [text for entry in masking for text in _masking_signs(entry)]
+    caption = f"Smallest epsilon of {attack.label} ({norm.label})"
+    texts: list[str] = []
+    for event in masking:
+        texts += _masking_sentences(event)
     if masking and not texts:
-        texts = [
+        texts.append(
             "No sign of gradient masking: the gradient attack does at least as well as the one "
             "without gradients."
-        ]
-    if norm.name == "linf" and any(e.epsilon and e.epsilon < 1 / LEVELS for e in smallest):
+        )
+    epsilons = [event.epsilon for event in smallest if event.epsilon]
+    if norm.name == "linf" and min(epsilons, default=1.0) < 1 / LEVELS:
         texts.append(
             "An 8-bit image cannot hold changes below 1/255: a saved file needs a whole level."
         )
+    table = Titled(caption, Table.of(smallest, columns))
     return Section("Smallest epsilon", [table, *map(Text, texts)])
 
 
-def _masking_signs(masking: Masking) -> Iterator[str]:
-    """A sentence for each sign that the gradients of a model hide its weakness."""
-    name = model(masking.model)
+def _masking_sentences(masking: Masking) -> list[str]:
+    """Return a sentence for each sign that the gradients of a model hide its weakness."""
+    name = model_label(masking.model)
+    sentences = []
     if masking.flat:
-        yield f"{name}: the gradient is zero at the original, so it shows attacks no direction."
+        sentences.append(
+            f"{name}: the gradient is zero at the original, so it shows attacks no direction."
+        )
     if masking.epsilon is not None:
         black_box = ATTACKS[masking.black_box].label
         gradient = ATTACKS[masking.gradient].label
-        yield (
-            f"{name}: {black_box}, which uses predictions only, succeeds at "
-            f"{_size(masking.epsilon, masking.norm)}, where {gradient} fails: gradients mislead."
+        epsilon = _epsilon_text(masking.epsilon, masking.norm)
+        sentences.append(
+            f"{name}: {black_box}, which uses predictions only, succeeds at {epsilon}, where "
+            f"{gradient} fails: gradients mislead."
         )
+    return sentences
 
 
-def _size(epsilon: float | None, norm: str) -> str:
+def _epsilon_text(epsilon: float | None, norm: str) -> str:
+    """Return ``epsilon`` in the unit of ``norm``; None is that of a model that no attack breaks."""
     if epsilon is None:
         return "never"
-    return f"{LEVELS * epsilon:.2g}/{LEVELS}" if norm == "linf" else f"{epsilon:.2g}"
+    if norm == "linf":
+        return f"{LEVELS * epsilon:.2g}/{LEVELS}"
+    return f"{epsilon:.2g}"
 
 
 def answers(outcome: Outcome, rows: Sequence[Measurement]) -> list[tuple[str, str]]:
-    """The questions that an attack answers; ``rows`` are of all models for the attacked image."""
+    """Return pairs of a question about an attack and the sentence that answers it.
+
+    ``rows`` are the measurements of the attacked image by all models.
+    """
     pairs = [
         ("Does the attack change the prediction?", attack_answer(outcome, rows)),
         ("Does noise of the same size do the same?", noise_answer(outcome)),
     ]
     others = [row for row in rows if row.model != outcome.model]
     if others:
-        who = model(others[0].model) if len(others) == 1 else "other models"
-        doubt = "this is one image, and a stronger attack may succeed where this fails"
-        names = [row.model for row in others]
-        text = sentence(f"{who}: {tally(others)}", doubt, names=names)
+        subject = model_label(others[0].model) if len(others) == 1 else "other models"
+        text = sentence(
+            f"{subject}: {tally(others)}",
+            "this is one image, and a stronger attack may succeed where this fails",
+            names=[row.model for row in others],
+        )
         pairs.append(("Do other models change, too?", text))
     return pairs
 
 
 def attack_title(outcome: Outcome) -> str:
-    """The attack with its norm and size: "PGD (L∞, epsilon 8/255)"."""
+    """Return the attack with its norm and size, such as "PGD (L∞, epsilon 8/255)"."""
     spec = outcome.spec
     size = f"epsilon {spec.size_text}"
     side = len(outcome.image)
@@ -453,32 +495,34 @@ def attack_title(outcome: Outcome) -> str:
 
 
 def title(outcome: Outcome, index: int) -> str:
-    """The class ``index`` of the attacked model."""
+    """Return the name of the class ``index`` of the attacked model."""
     return class_title(outcome.model, index)
 
 
 def attack_answer(outcome: Outcome, rows: Sequence[Measurement]) -> str:
-    """The effect of the attack on the attacked model."""
+    """Return the sentence on the effect of the attack on the attacked model."""
     spec = outcome.spec
-    name = model(outcome.model)
-    after = f"{title(outcome, outcome.top1)}, {share(outcome.probability, 0)}"
+    name = model_label(outcome.model)
     if not outcome.success:
-        aim = "" if spec.target is None else f" towards {title(outcome, spec.target)}"
-        text = f"{spec.record.label}{aim} fails on {name}: {after}"
+        effect = f"{spec.record.label} fails on {name}"
+        if spec.target is not None:
+            target = title(outcome, spec.target)
+            effect = f"{spec.record.label} towards {target} fails on {name}"
     elif outcome.linf <= INVISIBLE:
-        text = f"An invisible change fools {name}: {after}"
+        effect = f"An invisible change fools {name}"
     else:
-        text = f"A change of {spec.size_text} ({NORMS[spec.norm].label}) fools {name}: {after}"
+        effect = f"A change of {spec.size_text} ({NORMS[spec.norm].label}) fools {name}"
+    prediction = f"{title(outcome, outcome.top1)}, {share(outcome.probability, 0)}"
     remark = ""
     row = next((row for row in rows if row.model == outcome.model), None)
     if row is not None and is_correct(row.label, row.clean_top1) is False:
-        now = "correct" if row.top1 == row.label else "still incorrect"
-        remark = f"incorrect on the original, now {now}"
-    return sentence(text, remark)
+        verdict_now = "correct" if row.top1 == row.label else "still incorrect"
+        remark = f"incorrect on the original, now {verdict_now}"
+    return sentence(f"{effect}: {prediction}", remark)
 
 
 def noise_answer(outcome: Outcome) -> str:
-    """How often random changes of the same size do the same."""
+    """Return the sentence on how often random changes of the same size do the same."""
     control = outcome.control
     if not outcome.l2:
         return sentence("the attack left the image unchanged, so noise is no comparison")
@@ -491,10 +535,10 @@ def noise_answer(outcome: Outcome) -> str:
 
 
 TRUE_CLASS = "shows"
-"""Parameter of a link: the true class of its image, unless it is known."""
+"""The query parameter for the true class of the image, unless the class is known."""
 
 REMEDY = "remedy"
-"""Parameter of a link: the remedy whose effect is shown."""
+"""The query parameter for the remedy whose effect is shown."""
 
 LINK = "Link"
 COMMAND = "Command line"
@@ -502,7 +546,7 @@ PYTHON = "Python"
 TOML = "TOML"
 
 WRITTEN = "Command line, with the image"
-"""Commands that write the perturbed image and predict it, of a condition of one perturbation."""
+"""The title of the commands that write the perturbed image and predict it."""
 
 _PROGRAM = ("python", "-m", "robustness")
 
@@ -510,14 +554,14 @@ _PROGRAM = ("python", "-m", "robustness")
 def reproduction_texts(
     spec: Request, picture_name: str, *, sample: str | None, truth: str | None = None
 ) -> dict[str, str]:
-    """The texts that reproduce ``spec``, which has one condition, by title.
+    """Return the texts that reproduce the request ``spec`` for one image, by title.
 
-    Each has the remedies of ``spec``; a link has one at most.
+    ``sample`` is the name of the sample image, None if the image is the file ``picture_name``.
+    There is a link only for a sample, since links cannot include files, and not for an attack.
+    ``truth`` is the true class if one was given. The texts have the remedies of ``spec``, except
+    for a link, which has the last one only.
 
-    ``sample`` names the sample shown. Without it the image is the file ``picture_name``, and there
-    is no link, since links cannot include files; nor is there one for an attack. ``truth`` is the
-    true class, None for a sample with a known one. Raises ``ParameterError`` unless there is
-    exactly one condition.
+    Raises ``ParameterError`` unless ``spec`` has exactly one condition.
     """
     if len(spec.conditions) != 1:
         raise ParameterError(f"Expected one condition to copy, got {len(spec.conditions)}.")
@@ -525,30 +569,32 @@ def reproduction_texts(
     if sample is not None:
         path = f"{SAMPLE}{sample}"
     elif picture_name.startswith(("-", SAMPLE)):
-        path = f"./{picture_name}"  # else it would read as an option or a sample
+        # The name alone would be read as an option, or as that of a sample.
+        path = f"./{picture_name}"
     else:
         path = picture_name
-    # A sample has its class without being told.
-    told_class = truth
+    # Commands and links know the class of a sample without being told.
+    class_to_tell = truth
     if sample is not None and truth == sample_class(sample):
-        told_class = None
+        class_to_tell = None
 
-    texts = {COMMAND: _predict_command(spec, path, told_class)}
+    texts = {}
+    if sample is not None and not condition.needs_model:
+        texts[LINK] = _link(spec, sample, class_to_tell)
+    texts[COMMAND] = _predict_command(spec, path, class_to_tell)
     if not condition.needs_model and not condition.idle and len(condition.steps) == 1:
-        texts[WRITTEN] = _written(spec, path)
-    texts[PYTHON] = _python(spec, {picture_name: path}, truth)
+        texts[WRITTEN] = _perturb_commands(spec, path)
+    texts[PYTHON] = _python_code(spec, {picture_name: path}, truth)
     source = "samples" if sample else "PHOTOS"
     texts[TOML] = f"# python -m robustness evaluate {source} --request FILE.toml\n{spec.as_toml()}"
-    if sample is None or condition.needs_model:
-        return texts
-    return {LINK: _link(spec, sample, told_class), **texts}
+    return texts
 
 
 def _predict_command(spec: Request, path: str, true_class: str | None) -> str:
-    """The command that predicts the image at ``path`` under the only condition of ``spec``."""
+    """Return the command that predicts the image at ``path`` under the condition of ``spec``."""
     condition = spec.conditions[0]
-    under = CLEAN if condition.idle else condition.id
-    words = ["predict", path, "--models", ",".join(spec.model_names), "--under", under]
+    condition_text = CLEAN if condition.idle else condition.id
+    words = ["predict", path, "--models", ",".join(spec.model_names), "--under", condition_text]
     if true_class is not None:
         words += ["--true-class", true_class]
     if spec.seed:
@@ -561,7 +607,7 @@ def _predict_command(spec: Request, path: str, true_class: str | None) -> str:
 
 
 def _link(spec: Request, sample: str, true_class: str | None) -> str:
-    """The parameters of the Live page that show ``sample`` under the only condition of ``spec``."""
+    """Return the query of the Live page that shows ``sample`` under the condition of ``spec``."""
     # Every link names the sample: without parameters the Live page shows a first visit.
     values: dict[str, str | list[str]] = {"sample": sample, **link_values(spec.conditions[0])}
     if true_class is not None:
@@ -577,10 +623,11 @@ def _link(spec: Request, sample: str, true_class: str | None) -> str:
 
 
 def predict_written(image: str | os.PathLike[str], model: str | None, side: int) -> str:
-    """The command that predicts an ``image`` of ``side`` pixels without framing it again.
+    """Return the command that predicts an image which the command ``perturb`` wrote.
 
-    ``perturb`` wrote the image as a model sees it; the framing of the model would crop the square
-    once more. ``model`` is the one that sees images so, None for those that see the study image.
+    The image is the square of ``side`` pixels that a model sees. The framing of the model would
+    crop it once more, so the command squashes it to its own size instead, which changes nothing.
+    ``model`` is the model that sees such images, None for all that see study images.
     """
     words = ["predict", os.fspath(image)]
     if model is not None:
@@ -589,8 +636,8 @@ def predict_written(image: str | os.PathLike[str], model: str | None, side: int)
     return shlex.join([*_PROGRAM, *words])
 
 
-def _written(spec: Request, path: str) -> str:
-    """For each model, the command that writes the image it sees, and the one that predicts that."""
+def _perturb_commands(spec: Request, path: str) -> str:
+    """Return two commands for each model: one writes the image that it sees, one predicts that."""
     ((perturbation, strength),) = spec.conditions[0].steps
     framing = options(dict(spec.framings))
     lines = []
@@ -608,22 +655,28 @@ def _written(spec: Request, path: str) -> str:
 
 
 def link_values(condition: Condition) -> dict[str, str]:
-    """The perturbations of ``condition`` as parameters of a link to the Live page."""
+    """Return the perturbations of ``condition`` as query parameters of the Live page.
+
+    A perturbation with strengths has its strength as value, another "true".
+    """
     values = {}
     for name, strength in condition.steps:
-        if strength > 0:
-            is_graded = REGISTRY[name].graded
-            values[name] = repr(float(strength)).removesuffix(".0") if is_graded else "true"
+        if strength <= 0:
+            continue
+        if REGISTRY[name].graded:
+            values[name] = repr(float(strength)).removesuffix(".0")
+        else:
+            values[name] = "true"
     return values
 
 
 def query(values: Mapping[str, str | list[str]]) -> str:
-    """``values`` as the part of a link from its question mark on."""
+    """Return ``values`` as the query of a link, from its question mark on."""
     return f"?{urlencode(values, doseq=True)}"
 
 
-def _python(spec: Request, pictures: Mapping[str, str], truth: str | None) -> str:
-    """The Python code that evaluates ``pictures``, paths by name, as ``spec`` says."""
+def _python_code(spec: Request, pictures: Mapping[str, str], truth: str | None) -> str:
+    """Return the code that evaluates ``pictures``, paths by name, by the request ``spec``."""
     values = spec.conditions[0].as_dict()
     if "attack" in values:
         name = values.pop("attack")

@@ -27,7 +27,7 @@ from robustness.report.blocks import (
     Shot,
     Text,
     Titled,
-    model,
+    model_label,
 )
 from robustness.report.charts import expected_accuracies, statistics_that_differ
 from robustness.report.tables import (
@@ -104,7 +104,7 @@ def _accuracy(match: Match) -> Iterator[str]:
         for entry in map(_entry, answers):
             value = figure_text(entry, "expected_accuracy", ".0%")
             bounds = in_brackets(entry, "expected_accuracy", lambda end: points(end, ".0f"))
-            texts.append(f"{model(entry['model'])} {value}{bounds}")
+            texts.append(f"{model_label(entry['model'])} {value}{bounds}")
         sources = []
         for name in ("confidence", "labels"):
             if any(getattr(answer, name) for answer in answers):
@@ -116,7 +116,7 @@ def _accuracy(match: Match) -> Iterator[str]:
     for answer in answers:
         if answer.disagreement:
             yield (
-                f"{model(answer.model)}: {answer.disagreement} disagree by more than their "
+                f"{model_label(answer.model)}: {answer.disagreement} disagree by more than their "
                 "intervals."
             )
 
@@ -125,7 +125,7 @@ def _partly_labelled(match: Match) -> Iterator[str]:
     """A sentence for each number of labelled reference images below that of all."""
     models_of_count: dict[int, list[str]] = {}
     for name, count in match.reference_labels.items():
-        models_of_count.setdefault(count, []).append(model(name))
+        models_of_count.setdefault(count, []).append(model_label(name))
     if not any(models_of_count):
         return  # no image has a label
     for count, names in models_of_count.items():
@@ -231,7 +231,7 @@ def forecasts(match: Match) -> str:
         texts.append(f"{points(width, '.0f')} {when}")
     subject = "Interval" if len(widths_of_model) == 1 else "Widest interval"
     return (
-        f"{subject}, that of {model(widest)}, in points to either side: {', '.join(texts)} "
+        f"{subject}, that of {model_label(widest)}, in points to either side: {', '.join(texts)} "
         "labelled images."
     )
 
@@ -274,10 +274,10 @@ def _expected(match: Match) -> Chart:
         expected = with_interval(entry, "expected_accuracy", ".0%")
         reference = figure_text(entry, "reference", ".0%")
         against = f", {reference} on the reference" if reference else ""
-        texts.append(f"{model(entry['model'])}: {expected}{against}")
+        texts.append(f"{model_label(entry['model'])}: {expected}{against}")
     return Chart(
         "Accuracy to expect on your images",
-        expected_accuracies(entries, [model(entry["model"]) for entry in entries]),
+        expected_accuracies(entries, [model_label(entry["model"]) for entry in entries]),
         f"{'; '.join(texts)}.",
     )
 
@@ -379,7 +379,7 @@ def change_sentences(
     for change in accuracies:
         before = share(change.before, 0)
         after = share(change.after, 0)
-        text = f"{model(change.name)}: {before} before, {after} now"
+        text = f"{model_label(change.name)}: {before} before, {after} now"
         sentences.append(_with_significance(text, change))
     return sentences
 

@@ -1,4 +1,4 @@
-"""How figures are made: ``methods.md``, ``glossary.md`` and tables of the registries."""
+"""How figures are made: the texts ``methods.md`` and ``glossary.md``, and tables of registries."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ MANY_IMAGES = (
     "Calibration",
     "Corruption error",
 )
-"""The notes of a run over many images."""
+"""The titles of the notes in the report of a run over many images."""
 
 
 @cache
 def sections() -> Mapping[str, str]:
-    """The Markdown of each section by its heading."""
+    """Return the sections of ``methods.md`` as Markdown, by heading."""
     text = Path(__file__).with_name("methods.md").read_text(encoding="utf-8")
     return _split("## ", text)
 
 
 def _split(mark: str, text: str) -> Mapping[str, str]:
-    """The text under each heading that begins with ``mark``, by the heading."""
+    """Split Markdown at the headings that begin with ``mark``; return the texts by heading."""
+    # The group in the pattern keeps the headings: they and their texts alternate after the part
+    # before the first heading.
     _, *headings_and_texts = re.split(rf"^{mark}(.+)$", text, flags=re.MULTILINE)
     headings = headings_and_texts[::2]
     texts = [part.strip() for part in headings_and_texts[1::2]]
@@ -48,11 +50,11 @@ def _one_line(text: str) -> str:
 
 
 def glossary() -> list[tuple[str, str]]:
-    """(term, what it means) in reading order, with every registered metric."""
+    """Return pairs of a term and its meaning in reading order, with every registered metric."""
     text = Path(__file__).with_name("glossary.md").read_text(encoding="utf-8")
     terms: list[tuple[str, str]] = []
     for term, meaning in _split("## ", text).items():
-        # A term that is the subject of metrics stands for these.
+        # The subject of some metrics is no term of its own: these metrics take its place.
         metrics_of_term = [metric for metric in metrics.REGISTRY if metric.subject == term]
         for metric in metrics_of_term:
             terms.append((metric.label, metric.meaning or metric.formula))
@@ -62,7 +64,10 @@ def glossary() -> list[tuple[str, str]]:
 
 
 def note(title: str) -> str:
-    """The paragraph under the third-level heading ``title``."""
+    """Return the paragraph of ``methods.md`` under the third-level heading ``title``.
+
+    Raises ``KeyError`` if there is none.
+    """
     for text in sections().values():
         paragraph = _split("### ", text).get(title)
         if paragraph:
@@ -71,13 +76,13 @@ def note(title: str) -> str:
 
 
 def limits() -> list[str]:
-    """The limits of every result."""
+    """Return the sentences on what no result can show."""
     _, *items = re.split(r"^- ", sections()["Limits"], flags=re.MULTILINE)
     return [_one_line(item) for item in items]
 
 
 def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printed]:
-    """The methods of a report: study image, ``conditions``, metrics, and ``notes`` by title."""
+    """Return the methods of a report: images, ``conditions``, metrics, and ``notes`` by title."""
     perturbations: list[str] = []
     attacks: list[AttackSpec] = []
     for condition in conditions:
@@ -85,16 +90,18 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
         attacks += condition.attacks
     parts: list[Printed] = [Text(note("From photo to study image"))]
     if perturbations:
-        parts += [Text(note("Strength")), Titled("Perturbations", _perturbations(perturbations))]
+        table = _perturbation_table(perturbations)
+        parts += [Text(note("Strength")), Titled("Perturbations", table)]
     if attacks:
-        parts += _attacks(attacks)
+        parts += _attack_blocks(attacks)
     parts += [Text(note("Features")), Titled("Metrics", metric_table())]
-    parts += [Text(f"{title}. {note(title)}") for title in notes]
+    for title in notes:
+        parts.append(Text(f"{title}. {note(title)}"))
     parts.append(Text(f"Sources. {_one_line(sections()['Sources'])}"))
     return parts
 
 
-def _perturbations(names: Sequence[str]) -> Table:
+def _perturbation_table(names: Sequence[str]) -> Table:
     columns: list[Column] = [
         ("Perturbation", lambda record: record.label),
         ("Stands for", lambda record: record.risk),
@@ -108,9 +115,9 @@ def _perturbations(names: Sequence[str]) -> Table:
     return Table.of(records, columns)
 
 
-def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
+def _attack_blocks(specs: Sequence[AttackSpec]) -> list[Printed]:
     records = {spec.name: spec.record for spec in specs}
-    budgets: list[Column] = [
+    budget_columns: list[Column] = [
         ("Attack", lambda spec: spec.record.label),
         ("Measured by", lambda spec: NORMS[spec.norm].label),
         ("Epsilon (strength)", lambda spec: spec.size_text),
@@ -120,18 +127,20 @@ def _attacks(specs: Sequence[AttackSpec]) -> list[Printed]:
         Text(note("Size and objective")),
         Text(note("Judging an attack")),
         Titled("Attacks", attack_table(records.values(), settings=())),
-        Titled("Attack budgets", Table.of(dict.fromkeys(specs), budgets)),
+        Titled("Attack budgets", Table.of(dict.fromkeys(specs), budget_columns)),
     ]
 
 
 def effort(spec: AttackSpec) -> str:
-    """Steps and restarts of an attack, in words."""
-    restarts = f", {counted(spec.restarts, 'restart')}" if spec.restarts > 1 else ""
-    return f"{counted(spec.steps, 'step')}{restarts}"
+    """Return the steps and restarts of an attack, such as "20 steps, 2 restarts"."""
+    steps = counted(spec.steps, "step")
+    if spec.restarts <= 1:
+        return steps
+    return f"{steps}, {counted(spec.restarts, 'restart')}"
 
 
 def fit_table() -> Table:
-    """Accuracy of each model by fit and side, where measured."""
+    """Return the table of accuracies by fit and side, for the models where they were measured."""
     columns: list[Column] = [
         ("Model", lambda record: record.label),
         ("Crop, 224 px", lambda record: f"{record.fits.crop:.1f}%"),
@@ -144,7 +153,7 @@ def fit_table() -> Table:
 
 
 def metric_table() -> Table:
-    """Every metric with its formula."""
+    """Return the table of all metrics with their formulas."""
     columns: list[Column] = [
         ("Metric", lambda metric: metric.label),
         ("Compares", lambda metric: metric.subject),
@@ -159,11 +168,11 @@ _SETTINGS: Sequence[Column] = (
     ("Target", lambda record: "can aim" if record.targeted else "none"),
     ("Steps", lambda record: str(record.steps)),
 )
-"""What an attack can be set to, and its steps by default."""
+"""Columns of the settings that an attack takes, and of its default number of steps."""
 
 
 def attack_table(records: Iterable[Attack], settings: Sequence[Column] = _SETTINGS) -> Table:
-    """One row for each of the attacks ``records``, with their ``settings``."""
+    """Return the table of the attacks ``records``, with the columns ``settings`` among others."""
     columns: list[Column] = [
         ("Attack", lambda record: record.label),
         ("Sees", lambda record: "gradients" if record.white_box else "predictions only"),

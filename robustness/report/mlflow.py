@@ -1,4 +1,4 @@
-"""A run where people keep results: MLflow."""
+"""Logging of a saved run to MLflow."""
 
 from __future__ import annotations
 
@@ -13,32 +13,42 @@ from robustness.measure.condition import short
 from robustness.runs import MANIFEST_FILE, Run
 from robustness.statistics import Figures
 
-_SHARES = ("perturbed_accuracy", "consistency")
-_RATES = (*_SHARES, "clean_accuracy", "robust_accuracy")
+_CONDITION_RATES = ("perturbed_accuracy", "consistency")
+"""Rates of a condition. The first that is known is logged."""
+
+_RATES = (*_CONDITION_RATES, "clean_accuracy", "robust_accuracy")
+
+_LONGEST_KEY = 250
+"""Characters that MLflow accepts in the key of a metric."""
 
 
 def log_mlflow(run: Run) -> str:
-    """Log each model of ``run`` to MLflow as a run of the active experiment; return the ids.
+    """Log each model of ``run`` as an MLflow run of the active experiment.
 
-    Parameters are what was asked, metrics the rates with their bounds and the accuracy or
-    consistency under each condition; the manifest and the HTML report are artifacts. Raises
-    ``ParameterError`` if MLflow is not installed or lacks what its place for results needs,
-    ``RunError`` if it cannot be reached, and for a run without rows.
+    Parameters are the settings of the evaluation. Metrics are the rates with their bounds, and the
+    accuracy or consistency under each condition. Artifacts are the manifest and the HTML report.
+
+    Returns the ids of the MLflow runs, separated by commas. Raises ``ParameterError`` if MLflow is
+    not installed or cannot use its tracking URI, and ``RunError`` if logging fails or ``run`` has
+    no rows.
     """
     mlflow = ready_mlflow()
     if not run.images:
         raise RunError(f"The run {run.id} has no rows: there is nothing to report.")
     figures = run.figures()
+    ids = []
     try:
-        return ", ".join(_log(mlflow, run, figures, name) for name in run.manifest.spec.model_names)
+        for name in run.manifest.spec.model_names:
+            ids.append(_log(mlflow, run, figures, name))
+        return ", ".join(ids)
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise RunError(f"The run {run.id} cannot be logged to MLflow: {error}") from error
 
 
 def ready_mlflow() -> Any:
-    """The module ``mlflow``.
+    """Import MLflow, check that it can use its tracking URI, and return the module.
 
-    Raises ``ParameterError`` if it is not installed, or lacks what its place for results needs.
+    Raises ``ParameterError`` if it is not installed, or lacks a package that the URI needs.
     """
     try:
         import mlflow
@@ -56,25 +66,26 @@ def ready_mlflow() -> Any:
     return mlflow
 
 
-def _log(mlflow: Any, run: Run, figures: Figures, name: str) -> str:
-    """Log the model ``name`` of ``run``; return the id."""
+def _log(mlflow: Any, run: Run, figures: Figures, model_name: str) -> str:
+    """Log one model of ``run`` and return the id of its MLflow run."""
     spec = run.manifest.spec
     parameters = {
-        "model": name,
+        "model": model_name,
         "dataset": run.title,
         "images": run.images,
         "conditions": len(spec.pooled_conditions),
         "seed": spec.seed,
-        "preprocessing": spec.framing_of(name).text,
+        "preprocessing": spec.framing_of(model_name).text,
         "robustness": run.manifest.versions.get("robustness", ""),
     }
-    metrics = _metrics(figures, name)
+    metrics = _metrics(figures, model_name)
     with (
-        mlflow.start_run(run_name=f"{run.id} {name}") as active,
+        mlflow.start_run(run_name=f"{run.id} {model_name}") as active,
         tempfile.TemporaryDirectory() as folder,
     ):
         mlflow.log_params(parameters)
-        for key, value in metrics.items():  # a batch holds a thousand at most
+        # One by one, since log_metrics accepts a thousand at most.
+        for key, value in metrics.items():
             mlflow.log_metric(key, float(value))
         mlflow.log_artifact(str(run.folder / MANIFEST_FILE))
         for path in report.write(report.of_run(run), Path(folder) / "report.html"):
@@ -82,18 +93,28 @@ def _log(mlflow: Any, run: Run, figures: Figures, name: str) -> str:
         return str(active.info.run_id)
 
 
-def _metrics(figures: Figures, name: str) -> dict[str, float]:
-    """The rates of a model with their bounds, and its accuracy or consistency by condition."""
-    summary = next(entry for entry in figures.summary if entry["model"] == name)
+def _metrics(figures: Figures, model_name: str) -> dict[str, float]:
+    """Return the rates of a model with their bounds, and its accuracy or consistency by condition.
+
+    Rates that are unknown are left out.
+    """
+    summary = next(entry for entry in figures.summary if entry["model"] == model_name)
     metrics = {}
     for rate in _RATES:
         for key in (rate, f"{rate}_low", f"{rate}_high"):
             if summary[key] is not None:
                 metrics[key] = summary[key]
     for entry in figures.by_perturbation:
-        known = [quantity for quantity in _SHARES if entry.get(quantity) is not None]
-        if entry["model"] == name and known:
-            title = f"{known[0]}, {short(entry['condition'])}"
-            allowed = re.sub(r"[^\w./ -]", " ", title)[:250]  # what MLflow takes
-            metrics[allowed] = entry[known[0]]
+        if entry["model"] != model_name:
+            continue
+        for rate in _CONDITION_RATES:
+            value = entry.get(rate)
+            if value is not None:
+                metrics[_metric_key(f"{rate}, {short(entry['condition'])}")] = value
+                break
     return metrics
+
+
+def _metric_key(text: str) -> str:
+    """Replace the characters that MLflow refuses in a key, and cut ``text`` to its longest key."""
+    return re.sub(r"[^\w./ -]", " ", text)[:_LONGEST_KEY]

@@ -19,7 +19,7 @@ from robustness.report.blocks import (
     Question,
     Text,
     Titled,
-    model,
+    model_label,
 )
 from robustness.report.tables import (
     LABELLED,
@@ -140,7 +140,7 @@ def _reliability_chart(entry: Entry, bins: Sequence[Entry]) -> Chart:
     before = with_interval(entry, "clean_ece", ".3f")
     after = with_interval(entry, "perturbed_ece", ".3f")
     return Chart(
-        f"Reliability of {model(entry['model'])}",
+        f"Reliability of {model_label(entry['model'])}",
         charts.reliability_diagram(bins),
         "Accuracy over confidence, original and perturbed. Expected calibration error: "
         f"{before} original, {after} perturbed.",

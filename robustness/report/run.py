@@ -17,9 +17,10 @@ from robustness.report.blocks import (
     Question,
     Report,
     RunFigures,
+    Section,
     Text,
     Titled,
-    model,
+    model_label,
     sentence,
 )
 from robustness.report.choice import CHOICE
@@ -30,7 +31,7 @@ from robustness.report.facts import (
     shared_manifest,
     trained_on,
 )
-from robustness.report.tables import LABELLED, Entry
+from robustness.report.tables import Entry, labelled_text
 from robustness.runs import Run
 from robustness.statistics import Figures, ModelChoice
 
@@ -78,52 +79,56 @@ IMPORTED = (
 
 
 def of_run(run: Run) -> Report:
-    """The report of ``run``, finished or not.
+    """Return the report of ``run``, which may be unfinished.
 
     The images are read one at a time when a format asks for the cases. Raises ``RunError`` for a
     run without rows.
     """
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    of = RunFigures(run)
+    figures = RunFigures(run)
     spec = run.manifest.spec
-    sections = [question.section(of) for question in REGISTRY]
+    sections: list[Section] = []
+    brief: list[Titled | Text | Map] = []
     tables: dict[str, Sequence[Entry]] = {}
     for question in REGISTRY:
-        tables |= question.tables(of.answer(question))
-    brief: list[Titled | Text | Map] = []
+        section = question.section(figures)
+        if section is not None:
+            sections.append(section)
+        tables |= question.tables(figures.answer(question))
+        if question is not CHOICE:
+            brief += question.brief(figures.answer(question))
     # The choice comes last in a terminal, where the last lines are read first.
-    for question in sorted(REGISTRY, key=lambda question: question is CHOICE):
-        brief += question.brief(of.answer(question))
+    brief += CHOICE.brief(figures.answer(CHOICE))
     names = spec.model_names
-    who = model(names[0]) if len(names) == 1 else f"{len(names)} models"
+    subject = model_label(names[0]) if len(names) == 1 else f"{len(names)} models"
     return Report(
-        title=f"Robustness of {who} on {run.manifest.dataset.title}",
-        answers=answers(of),
-        facts=_facts(of),
-        cautions=cautions(of),
-        sections=[section for section in sections if section is not None],
+        title=f"Robustness of {subject} on {run.manifest.dataset.title}",
+        answers=answers(figures),
+        facts=_facts(figures),
+        cautions=cautions(figures),
+        sections=sections,
         brief=brief,
         methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
         limits=methods.limits(),
         manifest=shared_manifest(run),
         replay=IMPORTED if run.is_from_table else REPLAY,
         data=Data(run.tables, tables, run.own_scores),
-        note=note(of),
+        note=note(figures),
     )
 
 
-def _facts(of: RunFigures) -> list[tuple[str, str]]:
-    """The data of the run, as pairs of a name and a value."""
-    manifest = of.run.manifest
+def _facts(figures: RunFigures) -> list[tuple[str, str]]:
+    """Return what was measured and how, as pairs of a name and a value."""
+    manifest = figures.run.manifest
     spec = manifest.spec
     pairs = [
-        ("Run", of.run.id),
+        ("Run", figures.run.id),
         ("Dataset", manifest.dataset.title),
-        ("Images", f"{of.statistics.images:,}"),
+        ("Images", f"{figures.statistics.images:,}"),
         ("Conditions", f"{len(spec.pooled_conditions):,}"),
-        ("Measurements", f"{of.run.row_count:,}"),
-        ("Models", ", ".join(model(name) for name in spec.model_names)),
+        ("Measurements", f"{figures.run.row_count:,}"),
+        ("Models", ", ".join(model_label(name) for name in spec.model_names)),
     ]
     if spec.classes:
         count = f"{len(spec.classes):,}"
@@ -136,39 +141,44 @@ def _facts(of: RunFigures) -> list[tuple[str, str]]:
     framings = preprocessing(spec)
     if framings:
         pairs.append(("Preprocessing", framings))
+    # An ISO time such as 2026-01-02T03:04:05+00:00, to the minute.
     created = manifest.created[:16].replace("T", " ")
     return [*pairs, ("Seed", str(spec.seed)), ("Evaluated", f"{created} UTC")]
 
 
-def answers(of: RunFigures) -> list[tuple[str, str]]:
-    """The questions that a run answers in a sentence, and the images that it rests on."""
-    pairs = [pair for question in REGISTRY for pair in question.answers(of.answer(question))]
-    chosen = of.answer(CHOICE).chosen
+def answers(figures: RunFigures) -> list[tuple[str, str]]:
+    """Return pairs of a question and a sentence, one of them on what the others are based on."""
+    pairs: list[tuple[str, str]] = []
+    for question in REGISTRY:
+        pairs += question.answers(figures.answer(question))
+    chosen = figures.answer(CHOICE).chosen
     # The third, after the model to choose and the worst perturbation.
-    pairs.insert(2, ("What is this based on?", basis(of.statistics, chosen)))
+    pairs.insert(2, ("What is this based on?", basis(figures.statistics, chosen)))
     return pairs
 
 
-def note(of: RunFigures) -> str:
-    """What explains the answers."""
-    return BRACKETS if of.statistics.images >= statistics.FEWEST else ""
+def note(figures: RunFigures) -> str:
+    """Return the note that explains the intervals in the answers, "" if there are none."""
+    if figures.statistics.images < statistics.FEWEST:
+        return ""
+    return BRACKETS
 
 
-def cautions(of: RunFigures) -> list[str]:
-    """What to know before reading the figures."""
-    run = of.run
-    figures = of.statistics
+def cautions(figures: RunFigures) -> list[str]:
+    """Return the sentences to read before the figures of a run."""
+    run = figures.run
+    summary = figures.statistics.summary
     unreadable = len(run.unreadable)
     texts = []
     if not run.finished:
-        whole = counted(run.manifest.dataset.pictures, "image")
-        done = f"{run.images + unreadable:,} of {whole} done"
+        all_images = counted(run.manifest.dataset.pictures, "image")
+        done = f"{run.images + unreadable:,} of {all_images} done"
         texts.append(f"Unfinished run: {done}. The figures cover these only.")
-    if figures.copies_note:
-        texts.append(figures.copies_note)
-    if figures.images < statistics.FEWEST:
+    if figures.statistics.copies_note:
+        texts.append(figures.statistics.copies_note)
+    if figures.statistics.images < statistics.FEWEST:
         texts.append(statistics.TOO_FEW)
-    texts += several_label_sets(entry["model"] for entry in figures.summary)
+    texts += several_label_sets(entry["model"] for entry in summary)
     texts += own_preprocessing([run.manifest.spec])
     if unreadable:
         texts.append(f"Left out: {counted(unreadable, 'image')}, listed with the reasons.")
@@ -178,30 +188,34 @@ def cautions(of: RunFigures) -> list[str]:
 
 
 def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
-    """Images, conditions, significant differences and labels.
+    """Return the sentence on the images, conditions, differences and labels behind the answers.
 
-    The accuracy is that of the model that ``chosen`` recommends, else of the first by rank.
+    The accuracy in it is that of the first model by ``chosen``, by default the choice of
+    ``figures``.
     """
-    conditions = len({entry["condition"] for entry in figures.by_perturbation})
-    by_model = {entry["model"]: entry for entry in figures.summary}
-    first = (chosen or figures.choice).in_order(list(by_model))[0]
-    few = "too few images for intervals" if figures.images < statistics.FEWEST else ""
-    return sentence(
-        f"{counted(figures.images, 'image')} under {counted(conditions, 'condition')}",
+    chosen = chosen or figures.choice
+    condition_count = len({entry["condition"] for entry in figures.by_perturbation})
+    entry_of_model = {entry["model"]: entry for entry in figures.summary}
+    first_model = chosen.in_order(list(entry_of_model))[0]
+    clauses = [
+        f"{counted(figures.images, 'image')} under {counted(condition_count, 'condition')}",
         _differences(figures.pairs(), advised=figures.choice.more_images is not None),
-        _accuracy(by_model[first]),
-        few,
-    )
+        _accuracy(entry_of_model[first_model]),
+    ]
+    if figures.images < statistics.FEWEST:
+        clauses.append("too few images for intervals")
+    return sentence(*clauses)
 
 
 def _accuracy(entry: Entry) -> str:
-    """How many images are labelled, and the accuracy of a model before and after."""
+    """Return the clause on how many images are labelled, and on the accuracies of a model."""
     before = figure_text(entry, "clean_accuracy", ".1%")
     after = figure_text(entry, "perturbed_accuracy", ".1%")
     if not before or not after:
         return "without labels there is no accuracy"
-    all_labelled = entry["n_labelled"] == entry["n_images"]
-    labelled = "all" if all_labelled else LABELLED[1](entry)
+    labelled = "all"
+    if entry["n_labelled"] != entry["n_images"]:
+        labelled = labelled_text(entry)
     if entry["drop"] == 0:
         perturbed = "of the perturbed images"
     else:
@@ -210,14 +224,15 @@ def _accuracy(entry: Entry) -> str:
         high = entry["drop_high"]
         if low is None or low <= 0 <= high:
             perturbed += " (no significant difference)"
-    name = model(entry["model"])
+    name = model_label(entry["model"])
     return f"{labelled} labelled; {name} is correct on {before} of the originals and {perturbed}"
 
 
 def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
-    """How many differences are significant, and how many images the closest other needs.
+    """Return the clause on how many pairs of models differ significantly.
 
-    That number is left out where the headline has ``advised`` it for a tie.
+    It advises how many images the pair needs that would be decided first, unless the headline has
+    ``advised`` on a tie already.
     """
     if not pairs:
         return ""
@@ -225,11 +240,11 @@ def _differences(pairs: Sequence[Entry], *, advised: bool) -> str:
     significant = len(pairs) - len(undecided)
     verb = "differs" if significant == 1 or len(pairs) == 1 else "differ"
     text = f"{significant} of {counted(len(pairs), 'pair')} of models {verb} significantly"
-    if not undecided or advised:
+    if advised or not undecided:
         return text
-    with_number = [pair for pair in undecided if pair["more_images"] is not None]
-    closest = undecided[0]
-    if with_number:
-        closest = min(with_number, key=lambda pair: pair["more_images"])
-    names = f"{model(closest['better'])} and {model(closest['worse'])}"
-    return f"{text} ({names}: {statistics.advice(closest)})"
+    pair_to_decide = undecided[0]
+    with_advice = [pair for pair in undecided if pair["more_images"] is not None]
+    if with_advice:
+        pair_to_decide = min(with_advice, key=lambda pair: pair["more_images"])
+    names = f"{model_label(pair_to_decide['better'])} and {model_label(pair_to_decide['worse'])}"
+    return f"{text} ({names}: {statistics.advice(pair_to_decide)})"

@@ -1,14 +1,13 @@
-"""The report of a map: the strengths that models withstand, on one image or a few.
+"""The report of the strengths that models withstand, on one image or a few.
 
-It has the bands of one image over strength, the study's table from rows at one strength each, and
-the exact breaking strengths of a sweep; each part where its results are there.
+It contains what its results allow: bands of predictions over strength on one image, the table of
+the study with one strength for each perturbation, and the exact breaking strengths of a sweep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +18,7 @@ from robustness.base.text import counted, format_figure, join_names, share, visi
 from robustness.images.framing import Picture
 from robustness.measure import STEPS
 from robustness.measure.condition import perturbation_label, series
-from robustness.measure.measurement import Measurement
+from robustness.measure.measurement import Measurement, RemediedPrediction
 from robustness.measure.request import Request, study_conditions
 from robustness.measure.rows import provenance_record
 from robustness.measure.strength import TOLERANCE, Band, Break, Cell
@@ -40,9 +39,9 @@ from robustness.report.blocks import (
     Section,
     Text,
     Titled,
-    model,
-    models_of,
-    order,
+    joined_models,
+    model_label,
+    order_clause,
     sentence,
 )
 from robustness.report.facts import (
@@ -74,41 +73,41 @@ from robustness.report.tables import (
     verdict,
 )
 from robustness.statistics import TOO_FEW, study
-from robustness.statistics import study as study_statistics
 
 _IMAGES = 6
-"""Images in a file."""
+"""Images that a report shows."""
 
 
 def blocks(summary: Sequence[Entry], rows: Sequence[Measurement]) -> list[Block]:
-    """The study's table with the published figures, and all predictions."""
+    """Return the tables of the study, with its published figures, and of all predictions."""
     predictions: list[Column] = [
         ("Image", lambda row: row.image),
         ("Perturbation", lambda row: perturbation_label(row.perturbation)),
-        ("Model", lambda row: model(row.model)),
+        ("Model", lambda row: model_label(row.model)),
         ("Prediction", lambda row: verdict(row).said),
         ("Confidence in the original class", lambda row: share(row.retained_probability)),
         ("SSIM", lambda row: f"{row.scores['ssim']:.2f}"),
     ]
     parts: list[Block] = [Titled("Consistency and similarity", consistency_table(summary))]
-    if study_statistics.has_intervals(summary):
-        parts.append(Text(study_statistics.VERDICT_RULE))
+    if study.has_intervals(summary):
+        parts.append(Text(study.VERDICT_RULE))
     parts += remedies(rows)
-    has_published_model = any(entry["model"] in study_statistics.PUBLISHED for entry in summary)
+    has_published_model = any(entry["model"] in study.PUBLISHED for entry in summary)
     return [
         *parts,
         Titled("The study's published figures", _published(summary), long=not has_published_model),
-        Text(study_statistics.PUBLISHED_NOTE),
+        Text(study.PUBLISHED_NOTE),
         Titled("All predictions", Table.of(rows, predictions), long=True),
     ]
 
 
 def consistency_table(summary: Sequence[Entry]) -> Table:
-    """Consistency and similarity per model; ``summary`` has entries of ``summarise``.
+    """Return the table of consistencies and similarities per model.
 
-    With enough images also intervals and verdicts, with a true class both accuracies.
+    ``summary`` has the entries of ``study.summarise``. With a true class the table has accuracies
+    as well, and with enough images intervals and verdicts.
     """
-    has_intervals = study_statistics.has_intervals(summary)
+    has_intervals = study.has_intervals(summary)
     columns: list[Column] = [("Model", label())]
     if any(entry["perturbed_accuracy"] is not None for entry in summary):
         columns += [
@@ -122,12 +121,12 @@ def consistency_table(summary: Sequence[Entry]) -> Table:
         columns.append(("95% interval", lambda entry: interval(entry, "consistency")))
     columns += similarities(summary, ".3f")
     if has_intervals:
-        columns.append(("Verdict", study_statistics.verdict))
+        columns.append(("Verdict", study.verdict))
     return Table.of(summary, columns)
 
 
 def _published(summary: Sequence[Entry]) -> Table:
-    """The study's published figures next to those of ``summary``."""
+    """Return the table of the published figures beside those of ``summary``."""
     measured = {entry["model"]: entry for entry in summary}
     forms = {"consistency": ".0%", "cosine": ".2f", "euclidean": ".2f"}
     head = ["Model"]
@@ -135,7 +134,7 @@ def _published(summary: Sequence[Entry]) -> Table:
         head += [name.capitalize(), "measured"]
     head.append("Published verdict")
     rows = []
-    for model_name, published in study_statistics.PUBLISHED.items():
+    for model_name, published in study.PUBLISHED.items():
         row = [models.label(model_name)]
         for name, form in forms.items():
             row.append(format_figure(getattr(published, name), form))
@@ -149,71 +148,84 @@ def _published(summary: Sequence[Entry]) -> Table:
 
 
 def remedies(rows: Sequence[Measurement]) -> list[Titled]:
-    """By model and remedy, how many predictions are correct or, without a label, unchanged.
+    """Return the table of good predictions by model and remedy; [] if no remedy was tried.
 
-    An original counts once for each of its conditions.
+    A prediction is good if it is correct or, without a label, unchanged. That of an original counts
+    once for each of its conditions.
     """
     remedies_of_model = {row.model: [trial.remedy for trial in row.remedies] for row in rows}
     if not any(remedies_of_model.values()):
         return []
-    has_label = {row.label is not None for row in rows}
-    outcome = "Correct or unchanged"
-    if len(has_label) == 1:
-        outcome = "Correct" if has_label.pop() else "Unchanged"
-    body = []
+    labelled_count = sum(row.label is not None for row in rows)
+    if labelled_count == len(rows):
+        outcome = "Correct"
+    elif labelled_count == 0:
+        outcome = "Unchanged"
+    else:
+        outcome = "Correct or unchanged"
+    table_rows = []
     for name, tried in remedies_of_model.items():
         rows_of_model = [row for row in rows if row.model == name]
         for remedy in ("", *tried):
             cells = (
-                model(name),
+                model_label(name),
                 parse(remedy).label if remedy else "none",
-                _count_good(rows_of_model, remedy, clean=False),
-                _count_good(rows_of_model, remedy, clean=True),
+                _good_text(rows_of_model, remedy, originals=False),
+                _good_text(rows_of_model, remedy, originals=True),
             )
-            body.append(cells)
+            table_rows.append(cells)
     head = ("Model", "Remedy", outcome, f"{outcome}, originals")
-    return [Titled("Predictions with remedies", Table(head, body))]
+    return [Titled("Predictions with remedies", Table(head, table_rows))]
 
 
-def _count_good(rows: Sequence[Measurement], remedy: str, *, clean: bool) -> str:
-    """Such as "3 of 4": the predictions behind ``remedy`` ("" for none) that are good.
+def _good_text(rows: Sequence[Measurement], remedy: str, *, originals: bool) -> str:
+    """Return how many predictions behind ``remedy`` are good, such as "3 of 4".
 
-    A prediction is good if it is the label or, without one, the prediction of the original. Those
-    of the originals count if ``clean``. Rows that did not try the remedy count without it.
+    Predictions of the ``originals`` or of the perturbed images count. ``remedy`` is "" for none;
+    rows in which it was not tried count without it.
     """
     count = 0
     for row in rows:
         expected = row.clean_top1 if row.label is None else row.label
-        trials = [trial for trial in row.remedies if trial.remedy == remedy]
-        prediction = trials[0] if trials else row
-        count += (prediction.clean_top1 if clean else prediction.top1) == expected
+        prediction: Measurement | RemediedPrediction = row
+        for trial in row.remedies:
+            if trial.remedy == remedy:
+                prediction = trial
+                break
+        predicted = prediction.clean_top1 if originals else prediction.top1
+        if predicted == expected:
+            count += 1
     return f"{count} of {len(rows)}"
 
 
 def features(rows: Sequence[Measurement]) -> Section:
-    """How features and predictions changed."""
+    """Return the section with the charts of how features and predictions change."""
     frame = charts.stage_frame(rows)
     means = frame.groupby(["model", "stage", "depth"], sort=False, as_index=False).mean()
-    insight = study_statistics.insight(rows)
+
+    def read(metric: str) -> list[Block]:
+        return [stages(means, metric)]
+
+    insight = study.insight(rows)
     movement = Chart(
         "Feature shift and divergence of the predictions",
         charts.movement(pd.DataFrame([row.as_row() for row in rows])),
         insight,
         charts.MOVEMENT,
     )
-    diverging = Chooser(
+    by_stage = Chooser(
         "Similarity by stage, mean over all perturbations",
         "stage_metric",
         {name: metrics.REGISTRY[name].label for name in RESCALED},
-        lambda metric: [stages(means, metric)],
+        read,
         printed=["cosine"],
     )
-    columns = Columns([[Text(insight), movement], [diverging]])
+    columns = Columns([[Text(insight), movement], [by_stage]])
     return Section("Features and predictions", [columns])
 
 
 def images(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measurement]) -> Section:
-    """The originals and the perturbed images side by side, with the predictions."""
+    """Return the section with the originals and the perturbed images, and their predictions."""
     shown = pictures[:_IMAGES]
     rows_of_image: dict[tuple[str, str], list[Measurement]] = {}
     for row in rows:
@@ -235,25 +247,26 @@ def images(spec: Request, pictures: Sequence[Picture], rows: Sequence[Measuremen
 
 
 def consistency(summary: Sequence[Entry], images: int) -> str:
-    """Which model is most consistent; a difference is significant if intervals do not overlap.
+    """Return the sentence on the most and the least consistent models.
 
-    With too few ``images`` for intervals the sentence counts, and ranks nothing.
+    A difference is significant if the intervals do not overlap. ``images`` is the number of images;
+    with too few for intervals the sentence counts predictions, and ranks nothing.
     """
-    rankings = study_statistics.rankings(summary)
+    rankings = study.rankings(summary)
     names = [entry["model"] for entry in summary]
-    if study_statistics.has_intervals(summary):
+    if study.has_intervals(summary):
         clauses = [_ranked_consistency(ranking) for ranking in rankings]
         return sentence(*clauses, names=names)
     clauses = [_counted_consistency(ranking, images) for ranking in rankings]
     if len(summary) > 1:
-        few = "one image" if images == 1 else f"{images} images"
-        clauses.append(f"{few} cannot rank models")
+        few_images = "one image" if images == 1 else f"{images} images"
+        clauses.append(f"{few_images} cannot rank models")
     return sentence(*clauses, names=names)
 
 
 def _counted_consistency(ranking: Sequence[Entry], images: int) -> str:
-    """The clause on the models that keep their prediction most often and least often."""
-    best, worst = study_statistics.ends(ranking, "consistency")
+    """Return the clause on the models that keep their prediction most often and least often."""
+    best, worst = study.ends(ranking, "consistency")
     possessive = "its prediction" if len(best) == 1 else "their predictions"
     if images == 1:
         preposition = "under"
@@ -261,21 +274,20 @@ def _counted_consistency(ranking: Sequence[Entry], images: int) -> str:
     else:
         preposition = "in"
         cases = counted(best[0]["n"], "case")
-    most = _kept(best[0])
-    text = f"{models_of(best)} kept {possessive} {preposition} {most} of {cases}"
+    most = _unchanged_count(best[0])
+    text = f"{joined_models(best)} kept {possessive} {preposition} {most} of {cases}"
     if worst:
-        text += f", {models_of(worst)} {preposition} {_kept(worst[0])}"
+        text += f", {joined_models(worst)} {preposition} {_unchanged_count(worst[0])}"
     return text
 
 
-def _kept(entry: Entry) -> int:
-    """How many predictions a model kept."""
+def _unchanged_count(entry: Entry) -> int:
     return round(entry["consistency"] * entry["n"])
 
 
 def _ranked_consistency(ranking: Sequence[Entry]) -> str:
-    """The clause on the highest and the lowest consistency, with the range of accuracies."""
-    clause = order(ranking, "consistency", _separate_intervals(ranking), "", 0)
+    """Return the clause on the highest and the lowest consistency, and the range of accuracies."""
+    clause = order_clause(ranking, "consistency", _separate_intervals(ranking), digits=0)
     accuracies = [entry["perturbed_accuracy"] for entry in ranking]
     if None in accuracies:
         return clause
@@ -286,7 +298,7 @@ def _ranked_consistency(ranking: Sequence[Entry]) -> str:
 
 
 def _separate_intervals(ranking: Sequence[Entry]) -> set[tuple[str, str]]:
-    """Pairs (better, worse) of models whose intervals of consistency do not overlap."""
+    """Return the pairs (better, worse) of models whose intervals of consistency do not overlap."""
     pairs = set()
     for better in ranking:
         for worse in ranking:
@@ -298,7 +310,7 @@ def _separate_intervals(ranking: Sequence[Entry]) -> set[tuple[str, str]]:
 
 
 NEVER = 1 + 1 / (STEPS - 1)
-"""Stands for the first incorrect cell of a band without one: it is beyond strength 1."""
+"""The strength that counts as the break of a band that does not break: one cell beyond 1."""
 
 _LEGEND = (
     "Strength 0 to 1. Blue: correct or, without a true class, unchanged. Orange with a line at its "
@@ -312,8 +324,10 @@ _MOST_WORDS = 12
 """Words of a headline; longer ones count tied perturbations, which the map marks."""
 
 _WRONG = "✗ "
+"""Stands before the name of a model that is incorrect on the original."""
 
 Remedied = Mapping[Chain, Sequence[Measurement | Break]]
+"""The events of the sweep of each remedy."""
 
 
 def of_map(
@@ -324,10 +338,14 @@ def of_map(
     swept: Sequence[Measurement | Break] = (),
     remedied: Remedied = MappingProxyType({}),
 ) -> Report:
-    """The report of ``rows`` that ``spec`` gave on ``pictures``, and of bands of the first.
+    """Return the report of measurements of ``pictures`` by the request ``spec``.
 
-    ``swept`` are the events of ``sweep``, which have bands, too; ``remedied`` are those
-    behind remedies. There is at least one row, or one event of a sweep.
+    - ``rows`` are measurements at one strength for each perturbation.
+    - ``bands`` are predictions over strength on the first image; by default those of ``swept``.
+    - ``swept`` are the events of a sweep of the first image, and ``remedied`` those behind
+      remedies.
+
+    There must be at least one row, or one event of a sweep.
     """
     points = [event for event in swept if isinstance(event, Measurement)]
     breaks = [event for event in swept if isinstance(event, Break)]
@@ -362,8 +380,8 @@ def of_map(
     brief += exact
 
     names = spec.model_names
-    who = model(names[0]) if len(names) == 1 else counted(len(names), "model")
-    where = pictures[0].name if len(pictures) == 1 else counted(len(pictures), "image")
+    models_text = model_label(names[0]) if len(names) == 1 else counted(len(names), "model")
+    images_text = pictures[0].name if len(pictures) == 1 else counted(len(pictures), "image")
     manifest = provenance_record(spec, [(picture.name, picture.digest) for picture in pictures])
     if breaks:
         manifest["sweep"] = {"steps": _steps(points), "tolerance": TOLERANCE}
@@ -373,7 +391,7 @@ def of_map(
         "bands": _band_entries(bands),
     }
     return Report(
-        title=f"Map of {who} on {where}",
+        title=f"Map of {models_text} on {images_text}",
         answers=answers,
         facts=facts(spec, pictures, rows or points),
         cautions=cautions(rows or points),
@@ -389,41 +407,42 @@ def of_map(
 
 
 def _band_entries(bands: Sequence[Band]) -> list[dict[str, Any]]:
-    """The cells of ``bands``, JSON-ready."""
-    return [
-        {
-            "model": band.model,
-            "perturbation": band.perturbation,
-            "strength": cell.strength,
-            "top1": cell.top1,
-            "probability": cell.probability,
-            "good": band.good(cell),
-        }
-        for band in bands
-        for cell in band.cells
-    ]
+    """Return the cells of ``bands`` as JSON-ready records."""
+    entries = []
+    for band in bands:
+        for prediction in band.cells:
+            entry = {
+                "model": band.model,
+                "perturbation": band.perturbation,
+                "strength": prediction.strength,
+                "top1": prediction.top1,
+                "probability": prediction.probability,
+                "good": band.good(prediction),
+            }
+            entries.append(entry)
+    return entries
 
 
 def _basis(rows: Sequence[Measurement], pictures: Sequence[Picture]) -> str:
-    """The images, the conditions, and predictions with low confidence."""
-    conditions = len({row.condition for row in rows})
+    """Return the sentence on the images, the conditions, and predictions with low confidence."""
     if len(pictures) == 1:
-        what = f"one image, {visible(pictures[0].name)}"
+        images_text = f"one image, {visible(pictures[0].name)}"
     else:
-        what = counted(len(pictures), "image")
-    return sentence(f"{what}, under {counted(conditions, 'condition')}", low_confidence(rows))
+        images_text = counted(len(pictures), "image")
+    conditions = counted(len({row.condition for row in rows}), "condition")
+    return sentence(f"{images_text}, under {conditions}", low_confidence(rows))
 
 
 # --- the map --------------------------------------------------------------------------------------
 
 
 def swept_bands(points: Sequence[Measurement]) -> list[Band]:
-    """The bands of the ``points`` of a sweep."""
-    groups: dict[tuple[str, str], list[Measurement]] = {}
+    """Return the band of each perturbation and model among the ``points`` of a sweep."""
+    rows_of_band: dict[tuple[str, str], list[Measurement]] = {}
     for row in points:
-        groups.setdefault((row.perturbation, row.model), []).append(row)
+        rows_of_band.setdefault((row.perturbation, row.model), []).append(row)
     bands = []
-    for (perturbation, name), rows in groups.items():
+    for (perturbation, name), rows in rows_of_band.items():
         first = rows[0]
         cells = [Cell(row.strength or 0.0, row.top1, row.probability) for row in rows]
         original = Cell(0.0, first.clean_top1, first.clean_probability)
@@ -432,9 +451,10 @@ def swept_bands(points: Sequence[Measurement]) -> list[Band]:
 
 
 def mean_breaks(bands: Sequence[Band]) -> dict[str, float]:
-    """By perturbation the mean first incorrect (changed) cell, in ascending order.
+    """Return the mean strength at which models break, by perturbation, the weakest first.
 
-    It covers the models that can break; without any it is ``NEVER`` throughout.
+    A model breaks at its first incorrect or changed prediction. Models that are incorrect on the
+    original do not count; if all are, every mean is ``NEVER``.
     """
     breaks: dict[str, list[float]] = {}
     for band in bands:
@@ -442,52 +462,67 @@ def mean_breaks(bands: Sequence[Band]) -> dict[str, float]:
         if band.breakable:
             breaks_of_perturbation.append(NEVER if band.breaks_at is None else band.breaks_at)
     means = {}
-    for name, strengths in breaks.items():
-        # Rounded, since equal means are told as ties.
-        means[name] = round(sum(strengths) / len(strengths), 9) if strengths else NEVER
+    for perturbation, strengths in breaks.items():
+        if strengths:
+            # Rounded, so that means which differ by the order of their sum are still a tie.
+            means[perturbation] = round(sum(strengths) / len(strengths), 9)
+        else:
+            means[perturbation] = NEVER
     return dict(sorted(means.items(), key=lambda item: item[1]))
 
 
 def answer(bands: Sequence[Band]) -> str:
-    """One sentence that counts, such as "On this image, fog breaks 3 of 3 models by 0.1."."""
+    """Return the sentence on what breaks the models first.
+
+    Such as "On this image, fog breaks 3 of 3 models by 0.1.".
+    """
     names = list(dict.fromkeys(band.model for band in bands if band.breakable))
     if not names:
         return sentence("no model is correct on the original")
     means = mean_breaks(bands)
     earliest = min(means.values())
-    ties = [name for name, mean in means.items() if mean == earliest]
+    ties = [perturbation for perturbation, mean in means.items() if mean == earliest]
     first = ties[0]
     if earliest == NEVER:
-        who = model(names[0]) if len(names) == 1 else f"any of {counted(len(names), 'model')}"
-        what = "no perturbation breaks" if len(means) > 1 else f"{_inside(first)} does not break"
-        return sentence(f"on this image, {what} {who}")
+        subject = "no perturbation breaks"
+        if len(means) == 1:
+            subject = f"{_label_in_sentence(first)} does not break"
+        if len(names) == 1:
+            return sentence(f"on this image, {subject} {model_label(names[0])}")
+        return sentence(f"on this image, {subject} any of {counted(len(names), 'model')}")
 
     outcomes = {}
-    for name in ties:
-        strengths = [band.breaks_at for band in bands if band.perturbation == name]
-        broken = [strength for strength in strengths if strength is not None]
-        outcomes[name] = (len(broken), max(broken, default=0.0))
-    broken_models, latest = outcomes[first]
-    # A sentence counts once, so it names only the ties with the same count and the same strength.
-    labels = [_inside(name) for name in ties if outcomes[name] == outcomes[first]]
+    for perturbation in ties:
+        strengths = [band.breaks_at for band in bands if band.perturbation == perturbation]
+        known = [strength for strength in strengths if strength is not None]
+        outcomes[perturbation] = (len(known), max(known, default=0.0))
+    broken_count, last_break = outcomes[first]
+    # The sentence has one count and one strength, so it names only the ties that share both.
+    labels = [
+        _label_in_sentence(perturbation)
+        for perturbation in ties
+        if outcomes[perturbation] == outcomes[first]
+    ]
     if len(names) == 1:
-        who = model(names[0])
+        broken = model_label(names[0])
     else:
-        who = f"{broken_models} of {counted(len(names), 'model')}"
-    where = ""
+        broken = f"{broken_count} of {counted(len(names), 'model')}"
     if REGISTRY[first].graded:
-        where = f" at {latest:g}" if broken_models == 1 else f" by {latest:g}"
+        preposition = "at" if broken_count == 1 else "by"
+        broken += f" {preposition} {last_break:g}"
     verb = "breaks" if len(labels) == 1 else "break"
-    text = f"on this image, {join_names(labels)} {verb} {who}{where}"
+    text = f"on this image, {join_names(labels)} {verb} {broken}"
     if len(labels) > 1 and len(text.split()) > _MOST_WORDS:
-        text = f"on this image, {len(labels)} perturbations break {who}{where}"
+        text = f"on this image, {len(labels)} perturbations break {broken}"
     return sentence(text)
 
 
-def _inside(perturbation: str) -> str:
-    """The label within a sentence: "fog effect", but "JPEG compression"."""
+def _label_in_sentence(perturbation: str) -> str:
+    """Return the label with a small initial, unless it is an acronym such as "JPEG compression"."""
     label = perturbation_label(perturbation)
-    return label if label[:2].isupper() else f"{label[0].lower()}{label[1:]}"
+    if label[:2].isupper():
+        return label
+    return f"{label[0].lower()}{label[1:]}"
 
 
 def band_maps(
@@ -498,54 +533,55 @@ def band_maps(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
 ) -> list[Map]:
-    """A map of ``bands`` for each set of classes, the earliest break first; ties have a "=".
+    """Return a map of ``bands`` for each set of classes, with a row for each perturbation.
 
     ``images`` are thumbnails as URIs by perturbation. ``rows`` and ``columns`` are perturbations
-    and models in their order; by default, those of the bands. With ``keyed`` a tile has a key.
+    and models in the order to show. By default models are in the order of the bands, and the
+    perturbation that breaks the models at the weakest strength comes first; ties are marked with a
+    "=". If ``keyed``, tiles have keys for clicks.
     """
     means = mean_breaks(bands)
+    all_means = list(means.values())
     strips = {(band.perturbation, band.model): strip(band, keyed=keyed) for band in bands}
     incorrect_models = {band.model for band in bands if not band.breakable}
     names = columns or list(dict.fromkeys(band.model for band in bands))
 
-    row_titles = {}
+    row_labels = {}
     for perturbation in rows or means:
-        title = perturbation_label(perturbation)
-        # In an order that was given, a tie says nothing.
-        if not rows and list(means.values()).count(means[perturbation]) > 1:
-            title += " ="
-        row_titles[perturbation] = title
+        label = perturbation_label(perturbation)
+        # Ties have no meaning for rows in an order that was given.
+        if not rows and all_means.count(means[perturbation]) > 1:
+            label += " ="
+        row_labels[perturbation] = label
 
     maps = []
     groups = models.by_labels(names)
-    for labels, group in groups:
-        titles = [
-            f"{_WRONG}{model(name)}" if name in incorrect_models else model(name) for name in group
-        ]
-        map_rows = [
-            MapRow(
-                title,
-                [strips.get((perturbation, name)) for name in group],
-                images.get(perturbation, ""),
-            )
-            for perturbation, title in row_titles.items()
-        ]
-        title = labels.title if len(groups) > 1 else ""
-        maps.append(Map(title, BandMap("Perturbation", titles, map_rows)))
+    for label_set, names_of_group in groups:
+        columns_of_group = []
+        for name in names_of_group:
+            mark = _WRONG if name in incorrect_models else ""
+            columns_of_group.append(f"{mark}{model_label(name)}")
+        map_rows = []
+        for perturbation, label in row_labels.items():
+            strips_of_row = [strips.get((perturbation, name)) for name in names_of_group]
+            map_rows.append(MapRow(label, strips_of_row, images.get(perturbation, "")))
+        title = label_set.title if len(groups) > 1 else ""
+        maps.append(Map(title, BandMap("Perturbation", columns_of_group, map_rows)))
     if maps:
-        maps[-1] = replace(maps[-1], note=legend(bands))  # once, below all of them
+        # The legend stands once, below all maps.
+        maps[-1] = replace(maps[-1], note=legend(bands))
     return maps
 
 
 def legend(bands: Sequence[Band]) -> str:
-    """How to read a map of ``bands``."""
+    """Return the sentences on how to read a map of ``bands``."""
     if all(band.breakable for band in bands):
         return _LEGEND
     return f"{_LEGEND} {_WRONG}before a model: incorrect on the original."
 
 
 def brief_legend(bands: Sequence[Band]) -> str:
-    """As ``legend``, for people who do not know the map: what grows, and what the colours mean."""
+    """Return the legend for people who see the map for the first time."""
     good, bad = bands[0].words if bands else ("unchanged", "changed")
     text = f"Each band grows stronger to the right. Blue: {good}. Orange: {bad}."
     if any(not band.breakable for band in bands):
@@ -554,27 +590,32 @@ def brief_legend(bands: Sequence[Band]) -> str:
 
 
 def _one_cell_map(rows: Sequence[Measurement]) -> BandMap:
-    """The map of predictions at one strength: of several images, how many are good."""
+    """Return the map of predictions at one strength, with one tile for each model and row.
+
+    A tile has the share of good predictions if there are several images.
+    """
     frame = pd.DataFrame([row.as_row() for row in rows])
     names = list(dict.fromkeys(frame["model"]))
-    row_labels = frame["condition"].map(series)
-    strips: dict[tuple[str, str], Strip] = {}
-    for (row_label, name), rows_of_cell in frame.groupby([row_labels, "model"], sort=False):
-        good, text = cell(rows_of_cell)
+    series_of_row = frame["condition"].map(series)
+    strips_by_row: dict[str, dict[str, Strip]] = {}
+    for (row_label, name), cell_frame in frame.groupby([series_of_row, "model"], sort=False):
+        good_share, text = cell(cell_frame)
         text = text.replace("<br>", " ")
-        strips[str(row_label), str(name)] = Strip([Tile(2 * good - 1, text, text=text)], text)
-    map_rows = [
-        MapRow(label, [strips.get((label, name)) for name in names])
-        for label in dict.fromkeys(label for label, _ in strips)
-    ]
-    return BandMap("Perturbation", [model(name) for name in names], map_rows)
+        # From -1, all incorrect, to 1, all correct.
+        tone = 2 * good_share - 1
+        strips = strips_by_row.setdefault(str(row_label), {})
+        strips[str(name)] = Strip([Tile(tone, text, text=text)], text)
+    map_rows = []
+    for row_label, strips in strips_by_row.items():
+        map_rows.append(MapRow(row_label, [strips.get(name) for name in names]))
+    return BandMap("Perturbation", [model_label(name) for name in names], map_rows)
 
 
 # --- breaking strengths -------------------------------------------------------------------------
 
 
 def _exact(breaks: Sequence[Break], remedied: Remedied) -> list[Titled]:
-    """The exact breaking strengths, also with remedies."""
+    """Return the tables of exact breaking strengths, without and with remedies."""
     if not breaks:
         return []
     tables = [Titled("Breaking strengths", breaking(breaks))]
@@ -584,28 +625,25 @@ def _exact(breaks: Sequence[Break], remedied: Remedied) -> list[Titled]:
 
 
 def _with_remedies(breaks: Sequence[Break], remedied: Remedied) -> Table:
-    """The breaking strengths without a remedy and, in a column each, with the ``remedied`` ones."""
-    columns: list[Column] = [
-        ("Perturbation", lambda entry: perturbation_label(entry.perturbation)),
-        ("Model", lambda entry: model(entry.model)),
-        ("No remedy", _break_text),
-    ]
+    """Return the table of breaking strengths without a remedy and with each of ``remedied``."""
+    head = ["Perturbation", "Model", "No remedy"]
+    rows = []
+    for entry in breaks:
+        label = perturbation_label(entry.perturbation)
+        rows.append([label, model_label(entry.model), _break_text(entry)])
     for chain, events in remedied.items():
-        texts = {
-            (event.perturbation, event.model): _break_text(event)
-            for event in events
-            if isinstance(event, Break)
-        }
-        columns.append((chain.label, partial(_text_of_break, texts)))
-    return Table.of(breaks, columns)
-
-
-def _text_of_break(texts: Mapping[tuple[str, str], str], entry: Break) -> str:
-    return texts[entry.perturbation, entry.model]
+        head.append(chain.label)
+        texts = {}
+        for event in events:
+            if isinstance(event, Break):
+                texts[event.perturbation, event.model] = _break_text(event)
+        for row, entry in zip(rows, breaks, strict=True):
+            row.append(texts[entry.perturbation, entry.model])
+    return Table(head, rows)
 
 
 def _break_text(entry: Break) -> str:
-    """The breaking strength; of a model that is incorrect on the original, what happens there."""
+    """Return the breaking strength, or what happens to a model that is incorrect from the start."""
     if entry.clean_correct is not False:
         return entry.at
     if entry.strength is None:
@@ -615,18 +653,16 @@ def _break_text(entry: Break) -> str:
 
 
 def breaking(breaks: Sequence[Break]) -> Table:
-    """The strength at which each prediction changes, and the last and first around it.
+    """Return the table of the strengths at which predictions change, and what they become.
 
-    With a true class also the strength at which it becomes incorrect, and with several
-    perturbations their names.
+    With a true class it also has the strength from which predictions are incorrect. Columns without
+    a text are left out.
     """
-    several = len({entry.perturbation for entry in breaks}) > 1
-    labelled = any(entry.label is not None for entry in breaks)
     columns: list[Column] = []
-    if several:
+    if len({entry.perturbation for entry in breaks}) > 1:
         columns.append(("Perturbation", lambda entry: perturbation_label(entry.perturbation)))
     columns.append(("Model", lambda entry: models.label(entry.model)))
-    if labelled:
+    if any(entry.label is not None for entry in breaks):
         columns.append(("Incorrect from strength", _incorrect_from))
     columns += [
         ("Changes at strength", lambda entry: entry.at),
@@ -667,9 +703,10 @@ def _severity(entry: Break) -> str:
         return "none"
     if entry.severity == 0:
         return "below severity 1"
-    level = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
-    about = "" if level == entry.strength else "about "
-    return f"{about}severity {entry.severity}"
+    exact_strength = REGISTRY[entry.perturbation].severity_strengths[entry.severity - 1]
+    if entry.strength == exact_strength:
+        return f"severity {entry.severity}"
+    return f"about severity {entry.severity}"
 
 
 def _range(entry: Break) -> str:
@@ -678,13 +715,19 @@ def _range(entry: Break) -> str:
     return f"changes between {entry.low:.3f} and {entry.high:.3f}"
 
 
+_NAMED_RETURNS = 4
+"""Strengths of a return to the original prediction that a table names."""
+
+
 def _recovers_at(entry: Break) -> str:
-    text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:4])
-    return f"{text} and more" if len(entry.returns) > 4 else text
+    text = ", ".join(f"{strength:.2f}" for strength in entry.returns[:_NAMED_RETURNS])
+    if len(entry.returns) > _NAMED_RETURNS:
+        text += " and more"
+    return text
 
 
 def curves(points: Sequence[Measurement]) -> Chooser:
-    """Confidence and similarity of each model over the strength of each perturbation."""
+    """Return the charts of a quantity over strength, with a control to select the quantity."""
     frame = pd.DataFrame([row.as_row() for row in points])
     titles = charts.strength_titles()
 
@@ -705,7 +748,7 @@ def curves(points: Sequence[Measurement]) -> Chooser:
 
 
 def _steps(points: Sequence[Measurement]) -> int:
-    """The largest number of strengths at which a perturbation was tried."""
+    """Return the largest number of strengths at which a perturbation was tried."""
     strengths: dict[str, set[float | None]] = {}
     for row in points:
         strengths.setdefault(row.perturbation, set()).add(row.strength)
@@ -713,18 +756,23 @@ def _steps(points: Sequence[Measurement]) -> int:
 
 
 def _replay(spec: Request, rows: Sequence[Measurement], points: Sequence[Measurement]) -> str:
-    """The commands that repeat the study and the sweep."""
+    """Return the sentence with the commands that repeat the study and the sweep."""
     clauses = []
     if rows:
         names = [condition.name for condition in spec.conditions]
-        options = f" --perturbations {','.join(names)}"
+        options = f"--perturbations {','.join(names)}"
         if spec.conditions != study_conditions(names):
             options += f" --strength {spec.conditions[0].strength:g}"
-        clauses.append(f"`{command(spec, 'study PICTURE...')}{options}` reproduces the rows")
+        clauses.append(f"`{command(spec, 'study PICTURE...')} {options}` reproduces the rows")
     if points:
         swept = list(dict.fromkeys(row.perturbation for row in points))
-        perturbation = swept[0] if len(swept) == 1 else "NAME"
+        if len(swept) == 1:
+            perturbation = swept[0]
+            for_each = ""
+        else:
+            # The command sweeps one perturbation at a time.
+            perturbation = "NAME"
+            for_each = f", for each NAME of {', '.join(swept)},"
         options = f"--perturbation {perturbation} --steps {_steps(points)}"
-        for_each = "" if len(swept) == 1 else f", for each NAME of {', '.join(swept)},"
         clauses.append(f"`{command(spec, 'sweep IMAGE')} {options}`{for_each} repeats the sweep")
     return f"With the same images, {' and '.join(clauses)}."

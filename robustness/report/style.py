@@ -1,7 +1,7 @@
-"""Plotly figures from tidy frames; used by pages and reports alike.
+"""The common style of all Plotly figures, on pages and in reports.
 
-Frames have one row per measurement unless stated otherwise. A model has the same colour, marker and
-dash in every chart, so that colour is never the only signal.
+A model has the same colour, marker and dash in every chart, so that colour is never the only
+signal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
 
     class _Plotly:
-        """The module that makes figures, imported with the first one."""
+        """The module ``plotly.graph_objects``, imported when the first figure is made."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(import_module("plotly.graph_objects"), name)
@@ -53,14 +53,14 @@ _MARKERS = (
 )
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _UNREGISTERED_STYLES = range(32, 128)
-"""Style numbers of models that are not registered here."""
+"""Style numbers of models that are not registered here, after those of registered ones."""
 
 ZERO_LINE = {"zeroline": True, "zerolinewidth": 2, "zerolinecolor": "#8796a5"}
-"""The zero line of an axis of differences, visible on light and dark."""
+"""The zero line of an axis of differences, visible on light and on dark backgrounds."""
 
 
 def rows_axis(labels: Sequence[str]) -> dict[str, Any]:
-    """A vertical axis with the first of ``labels`` on top."""
+    """Return the settings of a vertical axis of categories, with the first of ``labels`` on top."""
     return {
         "range": [len(labels) - 0.4, -0.6],
         "categoryorder": "array",
@@ -69,18 +69,23 @@ def rows_axis(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def model_style(name: str) -> tuple[str, str, str]:
-    """(colour, marker symbol, dash) of the model called ``name``, the same everywhere.
+    """Return the colour, the marker symbol and the dash of the model called ``name``.
 
-    No two of 48 registered models have the same marker and dash, nor of 128 the same marker and
-    colour. The style of an unregistered model, as in a run from elsewhere, depends on its name.
+    Of 48 registered models no two have the same marker and dash, and of 128 no two have the same
+    marker and colour. The style of a model that is not registered, as in a run from another
+    machine, depends on its name.
     """
     if name in models.REGISTRY:
-        place = models.REGISTRY.names.index(name)
+        style_number = models.REGISTRY.names.index(name)
     else:
-        place = _UNREGISTERED_STYLES[zlib.crc32(name.encode()) % len(_UNREGISTERED_STYLES)]
-    lap, marker = divmod(place, len(_MARKERS))
-    colour = (place + 3 * lap) % len(COLOURS)  # else a marker would get the same colour again
-    return COLOURS[colour], _MARKERS[marker], _DASHES[place % len(_DASHES)]
+        # A checksum, since hash() of a text differs from process to process.
+        checksum = zlib.crc32(name.encode())
+        style_number = _UNREGISTERED_STYLES[checksum % len(_UNREGISTERED_STYLES)]
+    lap, marker = divmod(style_number, len(_MARKERS))
+    # There are twice as many markers as colours, so without a shift in each lap through the markers
+    # a marker would have the same colour again.
+    colour = (style_number + 3 * lap) % len(COLOURS)
+    return COLOURS[colour], _MARKERS[marker], _DASHES[style_number % len(_DASHES)]
 
 
 def model_trace(
@@ -94,9 +99,11 @@ def model_trace(
     size: int = 9,
     **more: Any,
 ) -> dict[str, Any]:
-    """A trace of ``model`` in its style: markers, open where not ``filled``, joined by ``lines``.
+    """Return a scatter trace of a model in its own style.
 
-    ``hover`` is the hover text beside the model's name; ``more`` overrides parts of the trace.
+    ``lines`` join its markers. Markers are open where ``filled`` is False; without ``filled`` all
+    are filled. ``hover`` is the hover template of a point, to which the name of the model is added.
+    ``size`` is that of the markers in pixels, and ``more`` overrides parts of the trace.
     """
     colour, symbol, dash = model_style(model)
     marker: dict[str, Any] = {"symbol": symbol, "size": size, "color": colour}
@@ -117,63 +124,71 @@ def model_trace(
     return {**trace, **more}
 
 
-_ALIKE = 0.008
-_APART = 0.015
-"""Markers closer than the first, a share of the height, overlap; they move by the second."""
+_OVERLAP_DISTANCE = 0.008
+"""Markers at the same x overlap if their y differ by at most this share of the axis."""
+
+_LARGEST_STEP = 0.015
+"""The largest distance to which overlapping markers are moved apart, as a share of the x axis."""
 
 
 def dodged(traces: Sequence[Mapping[str, Any]], height: float) -> list[dict[str, Any]]:
-    """``traces`` with overlapping markers at the same x moved sideways.
+    """Return copies of ``traces`` in which overlapping markers are moved apart sideways.
 
-    x and y are numbers, and ``height`` is the span of the y axis. The hover text keeps the true x,
-    and no marker passes its neighbours.
+    Both coordinates are numbers, and ``height`` is the span of the y axis. The hover text keeps the
+    true x, and no marker is moved past those at the next x.
     """
-    moved = [{**trace, "x": list(trace["x"])} for trace in traces]
-    places = sorted({x for trace in traces for x in trace["x"]})
-    for number, place in enumerate(places):
-        step = _dodging_step(places, number, len(traces))
-        for group in _overlapping(_markers_at(traces, place), _ALIKE * height):
+    dodged_traces = [{**trace, "x": list(trace["x"])} for trace in traces]
+    all_x = sorted({x for trace in traces for x in trace["x"]})
+    for index, x in enumerate(all_x):
+        step = _dodging_step(all_x, index, len(traces))
+        for group in _overlapping(_markers_at(traces, x), _OVERLAP_DISTANCE * height):
+            # In the order of the traces, as in the legend, and centred around the true x.
             in_order_of_traces = sorted(group, key=lambda marker: marker.trace)
-            for turn, marker in enumerate(in_order_of_traces):
-                offset = step * (turn - (len(group) - 1) / 2)
-                moved[marker.trace]["x"][marker.point] = place + offset
-    for trace, original in zip(moved, traces, strict=True):
+            for number, marker in enumerate(in_order_of_traces):
+                offset = step * (number - (len(group) - 1) / 2)
+                dodged_traces[marker.trace]["x"][marker.point] = x + offset
+    for trace, original in zip(dodged_traces, traces, strict=True):
         if trace["x"] != list(original["x"]):
             trace["text"] = [f"{x:.3g}" for x in original["x"]]
             trace["hovertemplate"] = trace["hovertemplate"].replace("%{x:.3g}", "%{text}")
-    return moved
+    return dodged_traces
 
 
 class _Marker(NamedTuple):
-    """The ``point`` of a ``trace``, both by number, and its height."""
+    """The height of a marker, and the indices of its trace and of its point in the trace."""
 
     y: float
     trace: int
     point: int
 
 
-def _dodging_step(places: Sequence[float], number: int, traces: int) -> float:
-    """How far markers at a place move apart: never as far as those of the places beside it."""
-    width = places[-1] - places[0] or 1.0
+def _dodging_step(all_x: Sequence[float], index: int, trace_count: int) -> float:
+    """Return the distance between markers that are moved apart at ``all_x[index]``.
+
+    ``all_x`` are sorted. Even if all traces have a marker there, these take up at most 80% of the
+    distance to the nearest x beside it.
+    """
+    width = all_x[-1] - all_x[0] or 1.0
     gaps = []
-    if number > 0:
-        gaps.append(places[number] - places[number - 1])
-    if number + 1 < len(places):
-        gaps.append(places[number + 1] - places[number])
-    return min(_APART * width, 0.8 * min(gaps, default=1.0) / traces)
+    if index > 0:
+        gaps.append(all_x[index] - all_x[index - 1])
+    if index + 1 < len(all_x):
+        gaps.append(all_x[index + 1] - all_x[index])
+    return min(_LARGEST_STEP * width, 0.8 * min(gaps, default=1.0) / trace_count)
 
 
-def _markers_at(traces: Sequence[Mapping[str, Any]], place: float) -> list[_Marker]:
+def _markers_at(traces: Sequence[Mapping[str, Any]], x: float) -> list[_Marker]:
     markers = []
-    for number, trace in enumerate(traces):
-        for point, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
-            if x == place and y is not None:
-                markers.append(_Marker(y, number, point))
+    for trace_index, trace in enumerate(traces):
+        points = zip(trace["x"], trace["y"], strict=True)
+        for point_index, (point_x, y) in enumerate(points):
+            if point_x == x and y is not None:
+                markers.append(_Marker(y, trace_index, point_index))
     return markers
 
 
 def _overlapping(markers: Sequence[_Marker], distance: float) -> list[list[_Marker]]:
-    """``markers`` in groups, in which each is within ``distance`` of the next one."""
+    """Group ``markers`` such that each is within ``distance`` of the next one of its group."""
     groups: list[list[_Marker]] = []
     for marker in sorted(markers):
         if groups and marker.y - groups[-1][-1].y <= distance:
@@ -184,19 +199,23 @@ def _overlapping(markers: Sequence[_Marker], distance: float) -> list[list[_Mark
 
 
 def whiskers(entries: Sequence[Mapping[Any, Any]], name: str) -> dict[str, Any]:
-    """The ``error_x`` of markers at the figures ``name``; none for entries without an interval."""
+    """Return the error bars of markers at the figures ``name``, from their low to their high bound.
 
-    def lengths(start: str, end: str) -> list[float]:
-        return [
-            0.0 if None in (entry[start], entry[end]) else entry[end] - entry[start]
-            for entry in entries
-        ]
-
+    The bars of entries without an interval have no length.
+    """
+    lengths_above = []
+    lengths_below = []
+    for entry in entries:
+        value = entry[name]
+        low = entry[f"{name}_low"]
+        high = entry[f"{name}_high"]
+        lengths_above.append(0.0 if value is None or high is None else high - value)
+        lengths_below.append(0.0 if value is None or low is None else value - low)
     return {
         "type": "data",
         "symmetric": False,
-        "array": lengths(name, f"{name}_high"),
-        "arrayminus": lengths(f"{name}_low", name),
+        "array": lengths_above,
+        "arrayminus": lengths_below,
         "thickness": 2,
         "width": 6,
     }
@@ -210,12 +229,13 @@ def drawn(
     yaxis: Mapping[str, Any],
     **layout: Any,
 ) -> go.Figure:
-    """A figure in the common layout, ``height`` in pixels.
+    """Return a figure of ``traces`` in the common layout, with HTML tags in all texts escaped.
 
-    Built in one call: Plotly validates a figure at each later change, which took ten times as
-    long. Tags in texts are escaped.
+    ``height`` is in pixels, ``xaxis`` and ``yaxis`` are settings of the axes, and ``layout`` has
+    further settings.
     """
     shared = {"automargin": True, "fixedrange": True}
+    # In one call, since Plotly validates a figure at each later change: ten times as slow.
     return go.Figure(
         data=[_harmless(trace) for trace in traces],
         layout={
@@ -234,27 +254,29 @@ def drawn(
     )
 
 
-_WORDS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")
-"""Parts of traces and axes that may contain untrusted names."""
+_TEXT_KEYS = ("name", "x", "y", "text", "customdata", "categoryarray", "ticktext", "title")
+"""The keys of traces and axes whose values may contain names from outside."""
 
 _BREAK = "<br>"
-_EXTRA = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
-_TAG = re.compile(rf"<(?!{_BREAK[1:]})")
-_ENTITY = re.compile(r"&(?=#?\w+;)")
+_HOVER_WITH_NAME = re.compile(r"(.*)<extra>(.+)</extra>", re.DOTALL)
+_TAG_START = re.compile(rf"<(?!{_BREAK[1:]})")
+_ENTITY_START = re.compile(r"&(?=#?\w+;)")
 
 
 def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
-    """``part`` of a figure with all tags escaped but line breaks, and invisible characters shown.
+    """Return ``part``, a trace or an axis, with the HTML in its texts escaped.
 
-    ``customdata`` that is not in the hover text is what a click reports, and stays.
+    Line breaks stay, and invisible characters are shown.
     """
     harmless = dict(part)
     hover = part.get("hovertemplate") or ""
-    match = _EXTRA.fullmatch(hover)
-    if match:  # beside its box, the name would lie over other lines
+    match = _HOVER_WITH_NAME.fullmatch(hover)
+    if match:
+        # Plotly draws the extra part beside the box of the text, where it would cover other lines.
         text, name = match.groups()
         harmless["hovertemplate"] = f"{name}{_BREAK}{text}<extra></extra>"
-    for key in _WORDS:
+    for key in _TEXT_KEYS:
+        # Data that is not in the hover text is what a click reports, which must not change.
         is_reported = key == "customdata" and "customdata" not in hover
         if key in harmless and not is_reported:
             harmless[key] = _escaped(harmless[key])
@@ -262,21 +284,22 @@ def _harmless(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
+    """Escape a text, or all texts in a nested list; other values stay as they are."""
     if isinstance(value, str):
-        return _TAG.sub("&lt;", _ENTITY.sub("&amp;", unhidden(value)))
+        text = _ENTITY_START.sub("&amp;", unhidden(value))
+        return _TAG_START.sub("&lt;", text)
     if isinstance(value, list | tuple):
-        return [_escaped(part) for part in value]
+        return [_escaped(member) for member in value]
     return value
 
 
 def describe(frame: pd.DataFrame, columns: Sequence[str]) -> str:
-    """A text alternative of a chart: every model with its values."""
+    """Return a text alternative of a chart: the values of ``columns`` for the model of each row."""
     descriptions = []
     for _, row in frame.iterrows():
-        values = [
-            f"{column.replace('_', ' ')} {row[column]:.2f}"
-            for column in columns
-            if pd.notna(row[column])
-        ]
+        values = []
+        for column in columns:
+            if pd.notna(row[column]):
+                values.append(f"{column.replace('_', ' ')} {row[column]:.2f}")
         descriptions.append(f"{models.label(row['model'])}: {', '.join(values)}")
     return "; ".join(descriptions)

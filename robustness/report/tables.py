@@ -1,12 +1,11 @@
-"""Results as text tables for pages and reports.
+"""Text tables of results, and the signs and words for a prediction.
 
-``entries`` are a table of ``robustness.statistics``; unknown values are empty cells.
+``entries`` are records of a table of ``robustness.statistics``. Values that are None become empty
+cells.
 
-The signs and words for a prediction: pages, reports, films and commands take them from here.
-
-With a true class ✓ is a correct prediction and ✗ an incorrect one; "changed" is in words, and a
-prediction that a change made correct is "now correct". Without one, = is an unchanged prediction
-and ≠ a changed one.
+Pages, reports, films and commands take the signs from here. With a true class ✓ is a correct
+prediction and ✗ an incorrect one; "changed" is in words, and a prediction that a perturbation made
+correct is "now correct". Without a true class, = is an unchanged prediction and ≠ a changed one.
 """
 
 from __future__ import annotations
@@ -35,84 +34,112 @@ from robustness.statistics.study import UNSURE
 
 Entry = Mapping[str, Any]
 Form = str | Callable[[float], str]
-"""How a figure is written: a format, or a function."""
+"""How a figure is written: a format such as ".1%", or a function from the figure to its text."""
 Column = tuple[str, Callable[[Any], str]]
 """The title of a column, and the function from an entry to the text of its cell."""
 
 
 class Table(NamedTuple):
-    """Column titles and rows of text, not escaped."""
+    """Column titles, and rows of cells with text that is not escaped."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     @classmethod
     def of(cls, entries: Iterable[Any], columns: Sequence[Column]) -> Self:
-        """A table with a row per entry."""
-        return cls(
-            tuple(title for title, _ in columns),
-            [tuple(say(entry) for _, say in columns) for entry in entries],
-        )
+        """Return a table with a row for each of ``entries``."""
+        titles = tuple(title for title, _ in columns)
+        rows = [tuple(cell_text(entry) for _, cell_text in columns) for entry in entries]
+        return cls(titles, rows)
 
     @classmethod
     def of_filled(cls, entries: Sequence[Any], columns: Sequence[Column]) -> Self:
-        """A table with a row per entry, without columns that are empty in every row."""
-        filled = [(title, say) for title, say in columns if any(say(entry) for entry in entries)]
-        return cls.of(entries, filled)
+        """Return a table with a row for each of ``entries``, without its empty columns."""
+        return cls.of(entries, filled_columns(entries, columns))
+
+
+def filled_columns(entries: Sequence[Any], columns: Sequence[Column]) -> list[Column]:
+    """Return those of ``columns`` that have a text for at least one of ``entries``."""
+    return [
+        (title, cell_text)
+        for title, cell_text in columns
+        if any(cell_text(entry) for entry in entries)
+    ]
 
 
 def interval(entry: Entry, name: str, form: Form = ".0%", unknown: str = "no interval") -> str:
-    """The interval of the figure ``name``, "82.0% to 84.2%"; ``unknown`` if there is none."""
-    low, high = (figure_text(entry, f"{name}_{bound}", form) for bound in ("low", "high"))
-    return f"{low} to {high}" if low and high else unknown
+    """Return the interval of the figure ``name``, such as "82.0% to 84.2%".
+
+    Returns ``unknown`` if ``entry`` lacks one of the bounds.
+    """
+    low = figure_text(entry, f"{name}_low", form)
+    high = figure_text(entry, f"{name}_high", form)
+    if not low or not high:
+        return unknown
+    return f"{low} to {high}"
 
 
 def in_brackets(entry: Entry, name: str, form: Form = ".1%") -> str:
-    """The interval of the figure ``name`` in parentheses after a space; "" if there is none."""
-    bounds = interval(entry, name, form, "")
+    """Return the interval of the figure ``name`` in parentheses, such as " (82.0% to 84.2%)".
+
+    The text begins with a space; it is "" if there is no interval.
+    """
+    bounds = interval(entry, name, form, unknown="")
     return f" ({bounds})" if bounds else ""
 
 
 def with_interval(entry: Entry, name: str, form: Form = ".1%") -> str:
-    """The figure ``name`` and its interval, "83.1% (82.0% to 84.2%)"; "" if there is none."""
+    """Return the figure ``name`` with its interval, such as "83.1% (82.0% to 84.2%)".
+
+    Returns the figure alone if there is no interval, and "" if there is no figure.
+    """
     text = figure_text(entry, name, form)
-    bounds = in_brackets(entry, name, form) if text else ""
-    return f"{text}{bounds}"
+    if not text:
+        return ""
+    return f"{text}{in_brackets(entry, name, form)}"
 
 
 def flat(entry: Entry, name: str, bounds: Entry) -> dict[str, Any]:
-    """``entry`` with ``value``, ``low`` and ``high`` of ``bounds`` as the figure ``name``."""
-    ends = {"": "value", "_low": "low", "_high": "high"}
-    return {**entry, **{f"{name}{end}": bounds[key] for end, key in ends.items()}}
+    """Return ``entry`` with the figure ``name`` and its interval added.
+
+    ``bounds`` has the figure as ``value``, and its interval as ``low`` and ``high``.
+    """
+    return {
+        **entry,
+        name: bounds["value"],
+        f"{name}_low": bounds["low"],
+        f"{name}_high": bounds["high"],
+    }
 
 
 def figure(name: str, form: Form) -> Callable[[Entry], str]:
-    """A function from an entry to its figure ``name`` as text; "" if there is none."""
+    """Return a function from an entry to the text of its figure ``name``, "" if it is unknown."""
     return partial(figure_text, name=name, form=form)
 
 
 def rate(name: str, form: Form = ".1%") -> Callable[[Entry], str]:
-    """A function from an entry to its figure ``name`` with the interval, as ``with_interval``.
+    """Return a function from an entry to its figure ``name`` as ``with_interval`` writes it.
 
-    By the form ``points`` it is a difference, "+3.1 (+1.0 to +5.2)".
+    With the form ``points`` the figure is a difference, such as "+3.1 (+1.0 to +5.2)".
     """
     return partial(with_interval, name=name, form=form)
 
 
 def label(name: str = "model") -> Callable[[Entry], str]:
-    """A function from an entry to the label of the model in its field ``name``."""
+    """Return a function from an entry to the display name of the model in its field ``name``."""
     return lambda entry: models.label(entry[name])
 
 
 def ranking(entries: Sequence[Entry], by: str) -> Table:
-    """The ranking: ranks, consistency, similarity, and accuracies if known.
+    """Return the table of the models with their ranks, rates and similarities.
 
-    Of consistency and accuracy, the one that the models are ranked ``by`` comes first.
+    Accuracies are in it if they are known. Of consistency and accuracy, the quantity ``by`` which
+    the models are ranked comes first.
     """
     title = "Consistency"
-    if any(map(_leaves_out, entries)):
+    if any(_attacks_count_fewer_images(entry) for entry in entries):
         title = "Consistency, under attack of predictions to break"
-    consistency: list[Column] = [(title, figure("consistency", ".1%"))]
+    consistency: Column = (title, figure("consistency", ".1%"))
     accuracies: list[Column] = [
         ("Perturbed accuracy", figure("perturbed_accuracy", ".1%")),
         ("Original accuracy", figure("clean_accuracy", ".1%")),
@@ -120,17 +147,17 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     ]
     if by == "perturbed_accuracy":
         first_quantity = "perturbed_accuracy"
-        rates = [*accuracies, *consistency]
+        rates = [*accuracies, consistency]
     else:
         first_quantity = "consistency"
-        rates = consistency
+        rates = [consistency]
         if any(entry["clean_accuracy"] is not None for entry in entries):
-            rates = [*consistency, *accuracies]
-    models_of_label_set = Counter(entry["label_set"] for entry in entries)
+            rates += accuracies
+    model_count = Counter(entry["label_set"] for entry in entries)
 
     def rank(entry: Entry) -> str:
-        is_alone = models_of_label_set[entry["label_set"]] == 1
-        if is_alone and len(entries) > 1:
+        # A model with classes of its own has no other to be compared with.
+        if len(entries) > 1 and model_count[entry["label_set"]] == 1:
             return NOT_COMPARED
         return places({**entry, "quantity": by})
 
@@ -150,44 +177,46 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
     return Table.of(entries, columns)
 
 
-def _leaves_out(entry: Entry) -> bool:
-    """Whether the consistency of a model leaves images out under attack."""
+def _attacks_count_fewer_images(entry: Entry) -> bool:
+    """Return whether the consistency of a model counts fewer images under attack than else."""
     return entry["n_attacked"] is not None and bool(entry["n_attacked"] < entry["n_images"])
 
 
 def places(entry: Entry) -> str:
-    """The rank of ``entry``, of ties a range."""
-    low, high = (figure_text(entry, f"place_{end}", "") for end in ("low", "high"))
+    """Return the rank of ``entry``, such as "2", or the range of ranks of a tie, "2 to 4"."""
+    low = figure_text(entry, "place_low", "")
+    high = figure_text(entry, "place_high", "")
     return low if low == high else f"{low} to {high}"
 
 
-def _labelled(entry: Entry) -> str:
-    labelled, images = (figure_text(entry, f"n_{which}", ",") for which in ("labelled", "images"))
+def labelled_text(entry: Entry) -> str:
+    labelled = figure_text(entry, "n_labelled", ",")
+    images = figure_text(entry, "n_images", ",")
     return f"{labelled} of {images}"
 
 
-LABELLED: Column = ("Labelled images", _labelled)
+LABELLED: Column = ("Labelled images", labelled_text)
 
 
 def labels_note(entries: Sequence[Entry], quantity: str) -> str:
-    """A sentence on the number of labels behind an accuracy; "" if every image has one."""
+    """Return a sentence on how many images have a label, "" if all do or no accuracy is shown."""
     all_labelled = all(entry["n_labelled"] >= entry["n_images"] for entry in entries)
     if "accuracy" not in quantity or all_labelled:
         return ""
-    names_of_count: dict[str, list[str]] = {}
+    labels_of_count: dict[str, list[str]] = {}
     for entry in entries:
-        names_of_count.setdefault(_labelled(entry), []).append(models.label(entry["model"]))
-    texts = list(names_of_count)
-    if len(names_of_count) > 1:
-        texts = [
-            f"{count} for {', '.join(dict.fromkeys(names))}"
-            for count, names in names_of_count.items()
-        ]
+        labels_of_count.setdefault(labelled_text(entry), []).append(models.label(entry["model"]))
+    if len(labels_of_count) == 1:
+        texts = list(labels_of_count)
+    else:
+        texts = []
+        for count, labels in labels_of_count.items():
+            texts.append(f"{count} for {', '.join(dict.fromkeys(labels))}")
     return f"Accuracy counts only images with a label: {'; '.join(texts)}."
 
 
 def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
-    """The success rate of attacks with the number of images behind it."""
+    """Return the success rate ``name`` of attacks, with its interval and the number of images."""
     if entry[name] is None:
         return "no correct image to break"
     images = "image" if entry.get("of") == "consistency" else "correct image"
@@ -199,7 +228,10 @@ def broken_by_attacks(entry: Entry, name: str = "attack_success") -> str:
 def similarities(
     entries: Sequence[Entry], form: str, names: Iterable[str] = RESCALED
 ) -> list[Column]:
-    """A column per similarity of the embeddings, rescaled unless the rows are too old."""
+    """Return a column for each of the similarities ``names`` of the embeddings.
+
+    A column has the rescaled similarities, except for old runs, which lack them.
+    """
     columns = []
     for name in names:
         title = METRICS[name].column_title
@@ -212,23 +244,25 @@ def similarities(
 
 
 def listed_metrics(entries: Sequence[Entry]) -> list[Column]:
-    """A column per metric that belongs into every table of models."""
-    return [
-        (metric.column_title, partial(with_interval, name=metric.name, form=metric.form))
-        for metric in METRICS
-        if TABLES in metric.views and all(metric.name in entry for entry in entries)
-    ]
+    """Return a column for each metric that is shown in every table of models."""
+    columns = []
+    for metric in METRICS:
+        if TABLES in metric.views and all(metric.name in entry for entry in entries):
+            columns.append((metric.column_title, rate(metric.name, metric.form)))
+    return columns
 
 
 def metric_titles(view: str) -> dict[str, str]:
-    """The titles of the metrics of ``view`` by column, with those of rescaled similarities.
+    """Return the titles of the columns of metrics that belong to ``view``, by column.
 
-    Those of predictions come first.
+    Metrics of predictions come first, then those of features and of images. A similarity is
+    followed by its rescaled column.
     """
     titles = {}
-    subjects = (PREDICTION, FEATURES, PICTURE)
-    for metric in sorted(METRICS, key=lambda metric: subjects.index(metric.subject)):
-        if view in metric.views:
+    for subject in (PREDICTION, FEATURES, PICTURE):
+        for metric in METRICS:
+            if metric.subject != subject or view not in metric.views:
+                continue
             titles[metric.name] = metric.label
             if metric.name in RESCALED:
                 titles[RESCALED[metric.name]] = f"{metric.label}, rescaled"
@@ -236,8 +270,7 @@ def metric_titles(view: str) -> dict[str, str]:
 
 
 def pairs(entries: Sequence[Entry]) -> Table:
-    """Every pair of models: the difference, its test, and advice on more images."""
-
+    """Return the table of all pairs of models, with their difference, its test, and a verdict."""
     columns: list[Column] = [
         ("Better", label("better")),
         ("Worse", label("worse")),
@@ -251,30 +284,30 @@ def pairs(entries: Sequence[Entry]) -> Table:
 
 
 def p_text(p: float) -> str:
-    """A p-value as text with four digits."""
+    """Return a p-value with four decimals."""
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def robust_accuracy(entries: Sequence[Entry]) -> Table:
-    """Robust accuracy per model and epsilon, with the strongest single attack."""
-
-    def attack(entry: Entry) -> AttackCondition:
-        condition = Condition.parse(entry["strongest"])
-        assert isinstance(condition, AttackCondition)
-        return condition
-
+    """Return the table of robust accuracies per model and epsilon, with the strongest attack."""
     columns: list[Column] = [
         ("Model", label()),
         ("Measured by", lambda entry: NORMS[entry["norm"]].label),
-        ("Epsilon", lambda entry: attack(entry).spec.size_text),
+        ("Epsilon", lambda entry: _strongest_attack(entry).spec.size_text),
         ("Attacks", figure("attacks", "")),
         ("Images", figure("n_images", "")),
         ("Robust", rate("robust")),
         ("Attacks succeed", lambda entry: broken_by_attacks(entry, "success")),
-        ("Strongest attack", lambda entry: attack(entry).series),
+        ("Strongest attack", lambda entry: _strongest_attack(entry).series),
         ("robust to it", figure("strongest_left", ".1%")),
     ]
     return Table.of(entries, columns)
+
+
+def _strongest_attack(entry: Entry) -> AttackCondition:
+    condition = Condition.parse(entry["strongest"])
+    assert isinstance(condition, AttackCondition)
+    return condition
 
 
 ROBUST_NOTE = (
@@ -285,10 +318,11 @@ ROBUST_NOTE = (
 
 
 Tone = Literal["correct", "incorrect", "unchanged", "changed", "unsure", "rejected"]
+"""The part of a CSS class that colours a mark."""
 
 
 class Mark(NamedTuple):
-    """The mark of a prediction: its CSS tone, sign and words."""
+    """How a prediction is marked: by a colour, a sign, and words such as "incorrect, changed"."""
 
     tone: Tone
     sign: str
@@ -296,33 +330,35 @@ class Mark(NamedTuple):
 
     @property
     def said(self) -> str:
-        """Sign and words, such as "✗ incorrect, changed"."""
+        """The sign and all words, such as "✗ incorrect, changed"."""
         return f"{self.sign} {self.text}"
 
     @property
     def brief(self) -> str:
-        """``said`` for a narrow cell of a chart, where ✓ and ✗ stand for their words."""
+        """A short form for a narrow cell of a chart, in which ✓ and ✗ stand for their words."""
         words = [word for word in self.text.split(", ") if word not in ("correct", "incorrect")]
         return "<br>".join([self.sign, *words])
 
     @property
     def word(self) -> str:
-        """The first of its words, or that it would be rejected."""
-        return "rejected" if self.tone == "rejected" else self.text.partition(", ")[0]
+        """The most important word alone: the verdict, or "rejected"."""
+        if self.tone == "rejected":
+            return "rejected"
+        return self.text.partition(", ")[0]
 
     @property
     def rest(self) -> str:
-        """What ``word`` leaves out, for those who listen."""
+        """The text that ``word`` leaves out, for screen readers."""
         return self.text.removeprefix(self.word)
 
     @property
     def rejected(self) -> Mark:
-        """The mark of a prediction whose model has a safe threshold above its score."""
+        """The same mark for a prediction that the safe threshold of its model would reject."""
         return Mark("rejected", self.sign, f"{self.text}, would be rejected")
 
     @property
     def good(self) -> bool:
-        """Whether the prediction is correct or, without a true class, unchanged."""
+        """Whether the prediction is correct or, if there is no true class, unchanged."""
         return self.sign in (_CORRECT, _UNCHANGED)
 
 
@@ -339,45 +375,57 @@ HALF = 0.5
 
 
 def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> Mark:
-    """The verdict on an unchanged or changed prediction; ``correct`` is None if unknown.
+    """Return the mark of a prediction.
 
-    ``unsure`` adds that a correct or unchanged prediction has low confidence.
+    ``consistent`` says whether it is that of the original, and ``correct`` whether it is the true
+    class, None without one. ``unsure`` adds to a correct or unchanged prediction that its
+    confidence is low.
     """
     tone: Tone
     if correct is None:
-        tone = "unchanged" if consistent else "changed"
-        sign = _UNCHANGED if consistent else _CHANGED
-        words: list[str] = [tone]
+        if consistent:
+            tone = "unchanged"
+            sign = _UNCHANGED
+        else:
+            tone = "changed"
+            sign = _CHANGED
+        text: str = tone
+    elif correct:
+        tone = "correct"
+        sign = _CORRECT
+        text = "correct" if consistent else "now correct"
     else:
-        tone = "correct" if correct else "incorrect"
-        sign = _CORRECT if correct else _INCORRECT
-        now = "now " if correct and not consistent else ""
-        words = [f"{now}{tone}"]
-        if not consistent and not correct:
-            words.append("changed")
+        tone = "incorrect"
+        sign = _INCORRECT
+        text = "incorrect" if consistent else "incorrect, changed"
     if unsure and sign in (_CORRECT, _UNCHANGED):
-        return Mark("unsure", sign, ", ".join([*words, "low confidence"]))
-    return Mark(tone, sign, ", ".join(words))
+        return Mark("unsure", sign, f"{text}, low confidence")
+    return Mark(tone, sign, text)
 
 
 def verdict(row: Measurement) -> Mark:
-    """The verdict on one measurement."""
+    """Return the mark of the prediction of one measurement."""
     return verdict_of(vars(row))
 
 
 def verdict_of(row: Mapping[str, Any]) -> Mark:
-    """As ``verdict``, for a row of a frame."""
+    """Return the mark of the prediction of ``row``, which has the columns of a measurement."""
     before = row["clean_probability"]
-    now = row["probability"]
+    after = row["probability"]
     is_unsure = False
-    if pd.notna(now) and pd.notna(before):  # tables of predictions may leave them out
-        is_unsure = bool(now < max(UNSURE, HALF * before))
+    # Tables of predictions may have no probabilities.
+    if pd.notna(after) and pd.notna(before):
+        is_unsure = bool(after < max(UNSURE, HALF * before))
     is_consistent = row["clean_top1"] == row["top1"]
     return judged(is_consistent, is_correct(row["label"], row["top1"]), unsure=is_unsure)
 
 
 def cell(frame: pd.DataFrame) -> tuple[float, str]:
-    """The share of rows that are correct and its brief text; unchanged unless all have a label."""
+    """Return the share of good predictions in ``frame``, and its short text such as "✓ 3/4".
+
+    A prediction is good if it is correct or, unless every row has a label, if it is unchanged. One
+    row alone has the short form of its mark as text.
+    """
     labelled = bool(frame["label"].notna().all())
     good = good_rows(frame) if labelled else frame["consistent"]
     if len(frame) == 1:
@@ -390,63 +438,76 @@ def cell(frame: pd.DataFrame) -> tuple[float, str]:
 
 
 def change(before: bool | None, after: bool | None, where: str) -> str:
-    """The clause for a model whose prediction first changes ``where``, such as at a strength.
+    """Return the clause on a model whose prediction first changes ``where``.
 
-    ``before`` and ``after``: whether its predictions are correct, None if unknown.
+    ``where`` is a phrase such as "at strength 0.4". ``before`` and ``after`` say whether the
+    predictions on the original and after the change are correct, None if there is no true class.
     """
     if before is None:
         return f"changes {where}"
     if before:
         return f"becomes incorrect {where}"
-    return f"is incorrect on the original and {'becomes correct' if after else 'changes'} {where}"
+    verb = "becomes correct" if after else "changes"
+    return f"is incorrect on the original and {verb} {where}"
 
 
 def no_change(before: bool | None) -> str:
-    """The clause for a model whose prediction never changes; ``before`` as in ``change``."""
+    """Return the clause on a model whose prediction never changes.
+
+    ``before`` says whether it is correct on the original, None if there is no true class.
+    """
     if before is None:
         return "does not change"
     return "stays correct" if before else "stays incorrect"
 
 
 def tally(rows: Sequence[Measurement]) -> str:
-    """How many models are correct, and which no longer: "3 of 4 correct; Lite0 is now wrong".
+    """Return how many models are correct, such as "3 of 4 correct; Lite0 is now wrong".
 
-    Without a true class, how many are unchanged, and which changed. ``rows`` has one row per model.
+    The second clause names the models that are no longer correct. If no row has a true class, the
+    text says how many predictions are unchanged instead. ``rows`` has one row for each model.
     """
-    with_class = [row for row in rows if row.label is not None]
-    if with_class:
+    rows_with_class = [row for row in rows if row.label is not None]
+    if rows_with_class:
         text = correct_models(rows)
-        fallen = [row for row in with_class if row.clean_top1 == row.label != row.top1]
+        worse = [row for row in rows_with_class if row.clean_top1 == row.label != row.top1]
     else:
-        fallen = [row for row in rows if not row.consistent]
+        worse = [row for row in rows if not row.consistent]
         if len(rows) == 1:
-            return "changed" if fallen else "unchanged"
-        text = f"{len(rows) - len(fallen)} of {len(rows)} unchanged"
-    if len(rows) == 1 or not fallen:
+            return "changed" if worse else "unchanged"
+        text = f"{len(rows) - len(worse)} of {len(rows)} unchanged"
+    if len(rows) == 1 or not worse:
         return text
-    who = models.label(fallen[0].model) if len(fallen) == 1 else str(len(fallen))
-    if not with_class:
-        return f"{text}; {who} changed"
-    verb = "is" if len(fallen) == 1 else "are"
-    return f"{text}; {who} {verb} now wrong"
+    if len(worse) == 1:
+        subject = models.label(worse[0].model)
+        verb = "is"
+    else:
+        subject = str(len(worse))
+        verb = "are"
+    if not rows_with_class:
+        return f"{text}; {subject} changed"
+    return f"{text}; {subject} {verb} now wrong"
 
 
 def correct_models(rows: Sequence[Measurement]) -> str:
-    """Such as "3 of 4 correct"; "" if no model has the true class."""
+    """Return how many models are correct, such as "3 of 4 correct"; "" without a true class."""
     verdicts = [row.top1 == row.label for row in rows if row.label is not None]
     if not verdicts:
         return ""
     if len(rows) == 1:
         return "correct" if verdicts[0] else "incorrect"
+    text = f"{sum(verdicts)} of {len(verdicts)} correct"
     unknown = len(rows) - len(verdicts)
-    without = f" ({unknown} without the true class)" if unknown else ""
-    return f"{sum(verdicts)} of {len(verdicts)} correct{without}"
+    if unknown:
+        text += f" ({unknown} without the true class)"
+    return text
 
 
 def percent(probability: float) -> str:
-    """``probability`` in whole percents: "94%", "<1%".
+    """Return ``probability`` in whole percents, such as "94%" or "<1%".
 
-    Values just below ``UNSURE`` keep a decimal, "29.6%", so that they do not read as 30%.
+    Values just below ``UNSURE`` keep one decimal, such as "29.6%", as they would read as 30%
+    although they count as low confidence.
     """
     if 0 < probability < 0.005:
         return "<1%"

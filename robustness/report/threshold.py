@@ -21,7 +21,7 @@ from robustness.report.blocks import (
     RunFigures,
     Text,
     Titled,
-    model,
+    model_label,
 )
 from robustness.report.charts import risk_coverage
 from robustness.report.tables import Column, Entry, Form, Table, flat, with_interval
@@ -126,24 +126,24 @@ class ThresholdFigures(NamedTuple):
     wrong: Literal["wrong", "changed"]
 
 
-def threshold_figures(of: RunFigures) -> ThresholdFigures:
+def threshold_figures(figures: RunFigures) -> ThresholdFigures:
     """The thresholds of the run; raises ``ParameterError`` for an impossible ``max_error``."""
-    max_error = float(of.options.get("max_error", MAX_ERROR))
+    max_error = float(figures.options.get("max_error", MAX_ERROR))
     if not 0 < max_error < 1:
         raise ParameterError(f"Expected a max error between 0 and 1, got {max_error:g}.")
-    promise: Promise = "condition" if of.options.get("each_condition") else "suite"
-    failing = of.run.failures
-    groups = of.options.get("groups")
+    promise: Promise = "condition" if figures.options.get("each_condition") else "suite"
+    failing = figures.run.failures
+    groups = figures.options.get("groups")
     if (max_error, promise, groups) == (MAX_ERROR, "suite", None):
         entries = failing.thresholds
     else:
-        entries = cases.safe_thresholds(of.run.rows, max_error, promise, groups)
+        entries = cases.safe_thresholds(figures.run.rows, max_error, promise, groups)
     return ThresholdFigures(
         [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
         failing.risk_coverage,
         max_error,
         promise,
-        sum(not condition.attacks for condition in of.run.conditions),
+        sum(not condition.attacks for condition in figures.run.conditions),
         "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
     )
 
@@ -304,7 +304,7 @@ def _promises(entries: Sequence[Entry], figures: ThresholdFigures) -> list[Block
         texts = [of_model(entry, figures) for entry in entries]
         return [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
     texts = [of_model(entry, figures) for entry in entries if entry not in without]
-    names = join_names([model(entry["model"]) for entry in without], len(without))
+    names = join_names([model_label(entry["model"]) for entry in without], len(without))
     max_error = f"{100 * figures.max_error:.3g}%"
     texts.append(f"{names}: no threshold is proven to keep errors under {max_error}.")
     reason: Column = ("Reason", lambda entry: _advice(entry, figures))
@@ -330,7 +330,7 @@ def _error_curve(figures: ThresholdFigures, safe: Sequence[Entry]) -> Chart:
     """The error over the share accepted, with markers at the ``safe`` thresholds."""
     errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
     names = [curve["model"] for curve in figures.curves]
-    of_all = ", ".join(f"{model(name)} {risk_text(figures, name)}" for name in names)
+    of_all = ", ".join(f"{model_label(name)} {risk_text(figures, name)}" for name in names)
     note = "The most confident predictions are on the left. Attacks are left out."
     if safe:
         note += " Large markers: safe thresholds."
@@ -388,7 +388,7 @@ def risk_text(figures: ThresholdFigures, name: str) -> str:
 def of_model(entry: Entry, figures: ThresholdFigures) -> str:
     """``sentence`` with the name of the model."""
     text = sentence(entry, figures)
-    return f"{model(entry['model'])}: {text}"
+    return f"{model_label(entry['model'])}: {text}"
 
 
 def entries(several: Iterable[Run]) -> list[Entry]:

@@ -210,4 +210,4 @@ def _choose(
 def _chosen(
     run: Run, criteria: dict[str, Any], ruled_out: dict[str, str], _figures: RunFigures
 ) -> ModelChoice:
-    return choice.figures(_figures, ruled_out).chosen
+    return choice.choice_figures(_figures, ruled_out).chosen
