@@ -1,8 +1,8 @@
-"""Maps of bands: what each model withstands, by condition, as HTML and in words.
+"""Maps of what each model withstands, by condition, as HTML and as tables.
 
-A band is a row of coloured cells. A map has a band for each row and column, such as perturbations
-and models. The shares in a map of a run count all images, under attack as well; without labels
-they are shares of unchanged predictions. Intervals are 95%.
+A strip is a row of coloured tiles, and a map has a strip in each cell of a table, such as one of
+perturbations and models. The shares in the map of a run count all images, under attack as well;
+without labels they are shares of unchanged predictions. Intervals are 95%.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from robustness.report.tables import Entry, Table, flat, in_brackets, percent, w
 from robustness.runs.cases import RowSelection
 from robustness.statistics import Figures, ModelChoice
 
-# Lengths in rem, for a map on an A4 page. Those of columns and labels are also in maps.css.
+# Lengths in rem, to fit a map on an A4 page. Those of columns and labels are in maps.css as well.
 _CHARACTER_WIDTH = 0.45
 _TILE_MARGIN = 0.25
 _WIDEST_LABELS = 19.0
@@ -37,15 +37,15 @@ _PAGE_WIDTH = 42.0
 _COLUMN_GAP = 0.6
 
 _SHORTEST_LABELS = 12
-"""Characters for which the column of labels has room at least: its title has long words."""
+"""Characters for which the column of labels has room at least, as its title has long words."""
 
 
 class Tile(NamedTuple):
-    """One cell of a drawn band.
+    """A coloured tile of a strip.
 
-    ``tone`` goes from -1, incorrect, to 1, correct; nearer to 0 the colour is fainter. ``width`` is
-    relative to the other tiles; ``title`` shows on hover, ``text`` in the tile. A page reports a
-    click on a tile by its ``key``.
+    ``tone`` goes from -1 for incorrect to 1 for correct, and the colour is fainter near 0.
+    ``width`` is relative to the other tiles of the strip. ``title`` is shown on hover, and ``text``
+    in the tile. A page reports a click on the tile by its ``key``, "" for a tile without clicks.
     """
 
     tone: float
@@ -56,10 +56,10 @@ class Tile(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A mark over a drawn band at ``position``, a share of its width; ``strong`` ones are thicker.
+    """A mark over a strip.
 
-    One with an interval, from ``low`` to ``high`` in shares of the width, is drawn as a dot on a
-    line.
+    ``position`` is a share of the width of the strip, as are ``low`` and ``high``. With these two
+    the mark is a dot on the line of its interval, else a line across, thicker if ``strong``.
     """
 
     position: float
@@ -70,7 +70,7 @@ class Tick(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """A drawn band; ``text`` says in words what it shows."""
+    """A row of tiles with marks over it. ``text`` says in words what it shows."""
 
     tiles: Sequence[Tile]
     text: str
@@ -82,13 +82,13 @@ class Strip(NamedTuple):
 
     @property
     def html(self) -> str:
-        """The band as HTML, with all texts escaped."""
+        """The strip as HTML, with all texts escaped."""
         return self._html(self.text)
 
     def html_of(self, subject: str) -> str:
-        """The band as HTML, named after its ``subject``, such as a model and a perturbation.
+        """Return the strip as HTML for screen readers that announce its ``subject`` first.
 
-        Screen readers announce the name before the text.
+        The subject is, for example, a model and a perturbation.
         """
         return self._html(f"{subject}: {self.text}")
 
@@ -97,7 +97,10 @@ class Strip(NamedTuple):
 
 
 class MapRow(NamedTuple):
-    """A row of a map: its label, a strip a column (None: not known yet), and an image as a URI."""
+    """A row of a map, with a strip for each column and the URI of an ``image``, "" for none.
+
+    A strip is None if its figures are not known yet.
+    """
 
     label: str
     strips: Sequence[Strip | None]
@@ -105,17 +108,21 @@ class MapRow(NamedTuple):
 
 
 class CellAxis(NamedTuple):
-    """What the cells of all strips stand for: a quantity such as "severity", and a label a cell."""
+    """The labels of the tiles, if they are the same in all strips.
+
+    ``quantity`` is what they are values of, such as "severity".
+    """
 
     quantity: str
     labels: Sequence[str]
 
 
 class BandMap(NamedTuple):
-    """Strips by row and column; ``head`` is the title of the column of labels.
+    """A table of strips.
 
-    ``caption`` is the name that screen readers announce. ``axis`` labels the cells of each column.
-    A ``badge`` marks the first column, which is tinted.
+    ``head`` is the title of the column of row labels, and ``columns`` are the titles of the others.
+    Screen readers announce ``caption``. ``axis`` has the labels of the tiles in each column. With a
+    ``badge``, the first column is tinted and its title is followed by the badge.
     """
 
     head: str
@@ -133,7 +140,7 @@ class BandMap(NamedTuple):
 
     @property
     def table(self) -> Table:
-        """The map in words."""
+        """The map as a table of the texts of its strips."""
         head = self.head
         if self.axis is not None:
             head = f"{head}; {self.axis.quantity}: share"
@@ -148,10 +155,10 @@ class BandMap(NamedTuple):
 
 
 class _Cell(NamedTuple):
-    """A strip with its ``name`` for screen readers, as the template draws it.
+    """A strip as the template draws it, with its ``name`` for screen readers.
 
-    ``column`` is the title of its column in a map, None for a strip that stands alone; ``is_first``
-    says that the column is tinted.
+    ``column`` is the title of its column, None for a strip outside of a map. ``is_first`` says that
+    the column is tinted.
     """
 
     strip: Strip | None
@@ -162,15 +169,18 @@ class _Cell(NamedTuple):
 
 def _cells(drawing: BandMap, row: MapRow) -> list[_Cell]:
     cells = []
-    for number, strip in enumerate(row.strips):
-        column = drawing.columns[number]
-        name = "" if strip is None else f"{column}, {row.label}: {strip.text}"
-        cells.append(_Cell(strip, name, column, is_first=bool(drawing.badge) and number == 0))
+    for index, strip in enumerate(row.strips):
+        column = drawing.columns[index]
+        name = ""
+        if strip is not None:
+            name = f"{column}, {row.label}: {strip.text}"
+        is_first = index == 0 and bool(drawing.badge)
+        cells.append(_Cell(strip, name, column, is_first))
     return cells
 
 
 class _MapSize(NamedTuple):
-    """The width of the widest strip in rem, and the scale at which the map fits on a page."""
+    """The width of the widest strip in rem, and the scale by which a map fits on a page."""
 
     widest_strip: float
     print_scale: float
@@ -188,17 +198,17 @@ def _size_of(drawing: BandMap) -> _MapSize:
 
 
 def _strip_width(strip: Strip) -> float:
-    """The width that a strip needs, in rem, so that no figure in it is cut."""
+    """Return the width in rem that a strip needs for the texts of its tiles."""
     lengths = [len(tile.text) for tile in strip.tiles if tile.text]
     if not lengths:
         return 0
-    # All cells of a strip are as wide as its longest figure needs.
+    # The tiles are equally wide, so all need the room of the longest text.
     return len(lengths) * (_CHARACTER_WIDTH * max(lengths) + _TILE_MARGIN)
 
 
 @cache
 def _template() -> Any:
-    """The macros of ``map.html.j2``."""
+    """Return the module of the macros in ``map.html.j2``."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -216,7 +226,7 @@ def _template() -> Any:
 
 @cache
 def style() -> str:
-    """The CSS of bands and maps."""
+    """Return the CSS of strips and maps."""
     return Path(__file__).with_suffix(".css").read_text("utf-8")
 
 
@@ -224,16 +234,22 @@ def style() -> str:
 
 
 _FAINTEST = 0.4
-"""How strong the colour of a prediction is whose confidence is 0, from 0 to 1."""
+"""The intensity of the colour, from 0 to 1, of a prediction with confidence 0."""
 
 
 def band_position(strength: float) -> float:
-    """Where ``strength`` lies in a band of ``STEPS`` cells: the middle of its cell, in [0, 1]."""
+    """Return the position of ``strength`` in a band of ``STEPS`` cells, as a share of its width.
+
+    It is the middle of the cell, so that 0 and 1 are not at the edges.
+    """
     return (strength * (STEPS - 1) + 0.5) / STEPS
 
 
 def ticks(record: Perturbation) -> list[Tick]:
-    """Marks at ImageNet-C's severities and at the study's setting; none for a switch."""
+    """Return the marks at ImageNet-C's severities and at the study's setting.
+
+    A perturbation without strengths has none.
+    """
     if not record.graded:
         return []
     marks = [
@@ -247,19 +263,20 @@ def ticks(record: Perturbation) -> list[Tick]:
 
 
 def strip(band: Band, *, keyed: bool = False) -> Strip:
-    """The drawing of ``band``: stronger colours are more confident.
+    """Return the strip of ``band``, in which stronger colours are more confident.
 
-    The text leaves out the model. If ``keyed``, tiles have keys such as "SqueezeNet fog 0.35".
+    The text does not name the model. If ``keyed``, tiles have keys such as "SqueezeNet fog 0.35".
     """
     record = REGISTRY[band.perturbation]
     cells = band.cells
+    good_word, bad_word = band.words
     tiles = []
     start = 0.0
-    for number, cell in enumerate(cells):
+    for index, cell in enumerate(cells):
         end = 1.0
-        if number + 1 < len(cells):
+        if index + 1 < len(cells):
             # A tile ends halfway to the next strength.
-            next_strength = cells[number + 1].strength
+            next_strength = cells[index + 1].strength
             end = (band_position(cell.strength) + band_position(next_strength)) / 2
         is_good = band.good(cell)
         intensity = _FAINTEST + (1 - _FAINTEST) * cell.probability
@@ -267,13 +284,16 @@ def strip(band: Band, *, keyed: bool = False) -> Strip:
             strength_text = f"{cell.strength:g}"
         else:
             strength_text = record.value_text(cell.strength)
-        verdict = band.words[not is_good]
+        verdict = good_word if is_good else bad_word
         class_name = models.class_name(band.model, cell.top1)
+        key = ""
+        if keyed:
+            key = f"{band.model} {band.perturbation} {cell.strength:g}"
         tile = Tile(
             tone=intensity if is_good else -intensity,
             title=f"{strength_text}: {verdict}, {percent(cell.probability)} {class_name}",
             width=end - start,
-            key=f"{band.model} {band.perturbation} {cell.strength:g}" if keyed else "",
+            key=key,
         )
         tiles.append(tile)
         start = end
@@ -289,27 +309,30 @@ RECOMMENDED = "Recommended"
 FASTEST = "Tied, fastest"
 
 _MOST_ROWS = 100
-"""Rows that a browser still draws at once; a profile or a plan may have thousands."""
+"""The most rows of a map: browsers are slow with more, and a profile or a plan may have
+thousands."""
 
 _OUTCOMES = {"perturbed_accuracy": " correct", "consistency": " unchanged"}
-"""By quantity, the word that follows a share in the title of a cell."""
+"""The word after a share in the title of a tile, by quantity."""
 
 ATTACKED_SHARES: Mapping[str, tuple[str, str]] = {
     "perturbed_accuracy": ("robust", "n_images"),
     "consistency": ("unchanged", "n_unchanged"),
 }
-"""By quantity of a map: the figure of ``Figures.robust_accuracy`` that is the same share under
-attack, of all images, and the name of their number."""
+"""For a quantity of a map, the figure of ``Figures.robust_accuracy`` that is the same share under
+attack, and the figure with the number of images that it counts."""
 
 Marks = Mapping[tuple[str, str], tuple[str, str]]
-"""By model and condition: a sign in the cell, and what it says."""
+"""By model and condition, a sign to show in the tile, and what it means."""
 
 
 class MapCell(NamedTuple):
-    """The figure ``name`` of ``entry``; ``count_name`` is the figure with its number of images.
+    """A figure of a model under a condition, before it is drawn as a tile.
 
-    ``setting`` is the strength, and ``title`` the condition, in words. ``conditions`` are those
-    whose images fail there. ``severity`` is that of ImageNet-C, if the strength is one of its.
+    The figure is the field ``name`` of ``entry``, and its number of images the field
+    ``count_name``. ``setting`` is the strength as text, ``title`` the condition in words, and
+    ``severity`` the severity of ImageNet-C with that strength, if there is one. ``conditions`` are
+    the ids of the conditions that the figure counts.
     """
 
     setting: str
@@ -328,7 +351,11 @@ class MapCell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Conditions that differ in strength alone: the cells of each model, by growing strength."""
+    """Conditions that differ in strength alone.
+
+    ``cells`` has the figures of each model by growing strength. ``quantity`` is what the settings
+    of the cells are values of.
+    """
 
     label: str
     cells: Mapping[str, Sequence[MapCell]]
@@ -336,11 +363,11 @@ class Row(NamedTuple):
 
     @property
     def levels(self) -> list[MapCell]:
-        """The cells of one model, which has all levels."""
+        """The cells of the first model; every model has one for each strength."""
         return list(next(iter(self.cells.values()), ()))
 
     def values(self, model_names: Iterable[str]) -> list[float]:
-        """The measured figures of the models ``model_names``."""
+        """Return the figures of the models ``model_names`` that were measured."""
         values = []
         for name in model_names:
             for cell in self.cells.get(name, ()):
@@ -350,16 +377,22 @@ class Row(NamedTuple):
 
 
 def quantity_of(figures: Figures) -> str:
-    """The quantity that a map shows by default: accuracy or, without labels, consistency."""
-    return "consistency" if figures.ranked_by == "consistency" else "perturbed_accuracy"
+    """Return the quantity that a map shows by default: accuracy or, without labels, consistency."""
+    if figures.ranked_by == "consistency":
+        return "consistency"
+    return "perturbed_accuracy"
 
 
 def rows(figures: Figures, quantity: str) -> list[Row]:
-    """The rows of a map of ``quantity``, the hardest first; accuracies begin with the originals.
+    """Return the rows of a map of ``quantity``, which is one of ``quantities``.
 
-    ``quantity`` is one of ``quantities``. The hardest row has the worst mean over the models of
-    ``ordering_group``. Conditions of strength 0 are left out, unless there are no others. Accuracy
-    and consistency have attacks by norm, as robust accuracy does, and so count every image.
+    The hardest row comes first: the one with the worst mean over the models of ``ordering_group``.
+    A map of accuracies begins with a row of the originals. Series that have only conditions of
+    strength 0 are left out, unless there are no others.
+
+    In maps of accuracy and consistency there is one row for all attacks of a norm. It has the share
+    of all images that no attack breaks, whereas the figures of a single attack leave out images
+    that were incorrect before.
     """
     attacks_by_norm = quantity in ATTACKED_SHARES
     entries = [
@@ -382,15 +415,17 @@ def rows(figures: Figures, quantity: str) -> list[Row]:
 
 
 def _series_row(label: str, entries: Sequence[Entry], quantity: str) -> Row:
-    """The row of the conditions of one series."""
-    levels = {entry["condition"]: entry for entry in entries}
-    by_strength = sorted(levels.values(), key=lambda level: level["strength"] or 0.0)
-    by_cell = {(entry["model"], entry["condition"]): entry for entry in entries}
+    """Return the row of the conditions of one series; ``entries`` are of all models."""
+    entry_of_condition = {entry["condition"]: entry for entry in entries}
+    levels = sorted(entry_of_condition.values(), key=lambda entry: entry["strength"] or 0.0)
+    measured = {(entry["model"], entry["condition"]): entry for entry in entries}
     cells = {}
     for name in grouped(entries, "model"):
-        cells[name] = [
-            _cell(level, by_cell.get((name, level["condition"])), quantity) for level in by_strength
-        ]
+        cells_of_model = []
+        for level in levels:
+            entry = measured.get((name, level["condition"]))
+            cells_of_model.append(_cell(level, entry, quantity))
+        cells[name] = cells_of_model
     return Row(_capitalised(label), cells)
 
 
@@ -404,14 +439,20 @@ def _originals_row(figures: Figures) -> Row:
 
 
 def _hardest_first(rows: Sequence[Row], figures: Figures, quantity: str) -> list[Row]:
-    """``rows`` by their mean over the models of ``ordering_group``; those without one come last."""
+    """Sort ``rows`` by their mean over the models of ``ordering_group``, the worst first.
+
+    Rows without a figure of such a model come last.
+    """
     group = ordering_group([entry["model"] for entry in figures.summary])
-    goodness_of_low_and_high = goodness(np.array([0.0, 1.0]), quantity)
-    sign = 1.0 if goodness_of_low_and_high[1] == 1 else -1.0
+    _, goodness_of_one = goodness(np.array([0.0, 1.0]), quantity)
+    higher_is_better = goodness_of_one == 1
 
     def ease(row: Row) -> float:
         values = row.values(name for name in row.cells if name in group.models)
-        return sign * float(np.mean(values)) if values else np.inf
+        if not values:
+            return np.inf
+        mean = float(np.mean(values))
+        return mean if higher_is_better else -mean
 
     return sorted(rows, key=ease)
 
@@ -419,7 +460,7 @@ def _hardest_first(rows: Sequence[Row], figures: Figures, quantity: str) -> list
 class OrderingGroup(NamedTuple):
     """The models whose mean orders the rows of a map.
 
-    ``clause`` names them, such as " for ImageNet"; it is "" if they are all models of the map.
+    ``clause`` tells which these are, such as " for ImageNet", and is "" for all models of the map.
     """
 
     models: tuple[str, ...]
@@ -427,26 +468,32 @@ class OrderingGroup(NamedTuple):
 
 
 def ordering_group(names: Sequence[str]) -> OrderingGroup:
-    """The largest group of the models ``names`` with the same classes, the first of equal ones.
+    """Return the largest group of the models ``names`` with the same classes.
 
-    With fewer classes a prediction changes less easily, so a mean over models with other classes
-    would order the rows by the models that happen to be in the map.
+    It is the first of equally large ones. With fewer classes a prediction changes less easily, so
+    a mean over models with different classes would depend on which of them are in the map.
     """
     groups = models.by_labels(names)
     if len(groups) < 2:
         return OrderingGroup(tuple(names), "")
-    labels, members = max(groups, key=lambda group: len(group[1]))
-    return OrderingGroup(members, f" for {labels.title}")
+    label_set, names_of_group = max(groups, key=lambda group: len(group[1]))
+    return OrderingGroup(names_of_group, f" for {label_set.title}")
 
 
 def _capitalised(label: str) -> str:
-    """``label``, such as the name of a profile, with a capital unless its first word has one."""
+    """Return ``label`` with a capital initial, unless its first word has capitals of its own."""
     first_word = label.partition(" ")[0]
-    return label[:1].upper() + label[1:] if first_word.islower() else label
+    if not first_word.islower():
+        return label
+    return label[:1].upper() + label[1:]
 
 
 def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
-    """The cell of a model at the condition of ``level``; ``entry`` is None if not measured."""
+    """Return the cell of a model at the condition of ``level``.
+
+    ``level`` is an entry of any model under that condition, ``entry`` that of the model itself,
+    None if it was not measured.
+    """
     condition = str(level["condition"])
     severity: int | None = level["severity"] or None
     title = short(condition)
@@ -459,7 +506,10 @@ def _cell(level: Entry, entry: Entry | None, quantity: str) -> MapCell:
 
 
 def _attack_rows(figures: Figures, quantity: str) -> list[Row]:
-    """A row a norm: the share of all images that every attack leaves correct, or unchanged."""
+    """Return a row for each norm, with the share of images that no attack of the norm breaks.
+
+    Broken are images that become incorrect or, for consistency, change.
+    """
     attacks = []
     for text in grouped(figures.by_perturbation, "condition"):
         condition = readable(str(text))
@@ -472,16 +522,19 @@ def _attack_rows(figures: Figures, quantity: str) -> list[Row]:
     for norm, entries in grouped(measured, "norm").items():
         attacks_of_norm = [attack for attack in attacks if attack.spec.norm == norm]
         cells = {}
-        for name, model_entries in grouped(entries, "model").items():
+        for name, entries_of_model in grouped(entries, "model").items():
             cells[name] = [
-                _attack_cell(entry, attacks_of_norm, quantity) for entry in model_entries
+                _attack_cell(entry, attacks_of_norm, quantity) for entry in entries_of_model
             ]
         attack_rows.append(Row(f"Attacks, {NORMS[norm].label}", cells, EPSILON))
     return attack_rows
 
 
 def _attack_cell(entry: Entry, attacks: Sequence[AttackCondition], quantity: str) -> MapCell:
-    """The cell of an ``entry`` of ``Figures.robust_accuracy``; ``attacks`` are of its norm."""
+    """Return the cell of an ``entry`` of ``Figures.robust_accuracy``.
+
+    ``attacks`` are all attacks of its norm.
+    """
     epsilon = entry["epsilon"]
     name, count_name = ATTACKED_SHARES[quantity]
     size = next(attack.spec.size_text for attack in attacks if attack.spec.epsilon == epsilon)
@@ -492,20 +545,22 @@ def _attack_cell(entry: Entry, attacks: Sequence[AttackCondition], quantity: str
 
 
 def _shared_axis(rows: Sequence[Row]) -> CellAxis | None:
-    """The levels that the rows have in common, as severities where they are some.
+    """Return the levels that the rows have in common, None if they differ.
 
-    Rows of one cell have no levels; epsilons are an axis where there are no strengths.
+    The levels are severities if all are, else strengths. Rows of one cell have no levels, and
+    epsilons count only if there are no strengths.
     """
     with_levels = [row for row in rows if len(row.levels) > 1]
-    graded = [row for row in with_levels if row.quantity != EPSILON] or with_levels
-    severities = {tuple(cell.severity for cell in row.levels) for row in graded}
-    if len(severities) == 1:
-        (shared,) = severities
-        if None not in shared:
-            return CellAxis("severity", [str(severity) for severity in shared])
-    settings = {tuple(cell.setting for cell in row.levels) for row in graded}
-    if len(settings) == 1:
-        return CellAxis(graded[0].quantity, settings.pop())
+    with_strengths = [row for row in with_levels if row.quantity != EPSILON]
+    rows_of_axis = with_strengths or with_levels
+    all_severities = {tuple(cell.severity for cell in row.levels) for row in rows_of_axis}
+    if len(all_severities) == 1:
+        severities = all_severities.pop()
+        if None not in severities:
+            return CellAxis("severity", [str(severity) for severity in severities])
+    all_settings = {tuple(cell.setting for cell in row.levels) for row in rows_of_axis}
+    if len(all_settings) == 1:
+        return CellAxis(rows_of_axis[0].quantity, all_settings.pop())
     return None
 
 
@@ -517,11 +572,12 @@ def run_map(
     keyed: bool = False,
     marks: Marks = MappingProxyType({}),
 ) -> BandMap:
-    """The map of ``quantity`` (default: what the models are ranked by, as a share).
+    """Return the map of a run.
 
-    The first column is the model that leads ``chosen`` (default: the choice of ``figures``), the
-    others are in the order of the ranking. If ``keyed``, the key of a tile is the selection of its
-    images, as ``RowSelection.text``.
+    ``quantity`` is one of ``quantities``, by default ``quantity_of(figures)``. The first column is
+    the model that leads ``chosen``, by default the choice of ``figures``; the others follow in the
+    order of the ranking. If ``keyed``, the key of a tile is the selection of its images, as
+    ``RowSelection.text``. ``marks`` are shown in the tiles.
     """
     quantity = quantity or quantity_of(figures)
     chosen = chosen or figures.choice
@@ -536,52 +592,64 @@ def run_map(
         marks=marks,
         by_severity=axis is not None and axis.quantity == "severity",
     )
-    drawn = []
+    map_rows = []
     for row, tones in zip(shown_rows, _tones(shown_rows, quantity), strict=True):
         strips = {
             name: _strip(name, cells, tones[name], style) for name, cells in row.cells.items()
         }
         label = row.label
+        # Epsilons that the axis does not have stand in the label.
         if row.quantity == EPSILON and (axis is None or axis.quantity != EPSILON):
             label += f" {', '.join(cell.setting for cell in row.levels)}"
-        drawn.append(MapRow(label, [strips.get(name) for name in names]))
+        map_rows.append(MapRow(label, [strips.get(name) for name in names]))
+
     clause = ordering_group(ranked).clause
-    head = f"Hardest first{clause}, by estimate"
     if len(shown_rows) < len(all_rows):
         head = f"The hardest {_MOST_ROWS} of {len(all_rows):,}{clause}, by estimate"
-    by = "strength" if axis is None else axis.quantity
+    else:
+        head = f"Hardest first{clause}, by estimate"
+    level = "strength" if axis is None else axis.quantity
     badge = ""
     if chosen.leading in names:
         badge = RECOMMENDED if chosen.recommended else FASTEST
     return BandMap(
         head=head,
         columns=[models.label(name) for name in names],
-        rows=drawn,
-        caption=f"{quantities()[quantity]} by {by}",
+        rows=map_rows,
+        caption=f"{quantities()[quantity]} by {level}",
         axis=axis,
         badge=badge,
     )
 
 
 def _tones(rows: Sequence[Row], quantity: str) -> list[dict[str, list[float]]]:
-    """For each row, the tones of the cells of each model.
+    """Return for each row the tones of the cells of each model, from -1 to 1.
 
     They are computed together, since ``goodness`` scales some metrics from the worst to the best
     value of the whole map.
     """
-    cells = [cell for row in rows for model_cells in row.cells.values() for cell in model_cells]
-    values = np.array([np.nan if cell.value is None else cell.value for cell in cells])
-    tones = iter((2 * goodness(values, quantity) - 1).tolist())
-    return [
-        {name: [next(tones) for _ in model_cells] for name, model_cells in row.cells.items()}
-        for row in rows
-    ]
+    values = []
+    for row in rows:
+        for cells in row.cells.values():
+            values += [np.nan if cell.value is None else cell.value for cell in cells]
+    all_tones = (2 * goodness(np.array(values), quantity) - 1).tolist()
+
+    # Back from one list to one for each model and row, in the order in which it was filled.
+    tones_of_rows = []
+    start = 0
+    for row in rows:
+        tones = {}
+        for name, cells in row.cells.items():
+            tones[name] = all_tones[start : start + len(cells)]
+            start += len(cells)
+        tones_of_rows.append(tones)
+    return tones_of_rows
 
 
 class _CellStyle(NamedTuple):
     """How the cells of a map are written.
 
-    ``by_severity``: whether the text of a strip names severities instead of strengths.
+    If ``by_severity``, the text of a strip names severities instead of strengths.
     """
 
     quantity: str
@@ -593,7 +661,7 @@ class _CellStyle(NamedTuple):
 def _strip(
     model_name: str, cells: Sequence[MapCell], tones: Sequence[float], style: _CellStyle
 ) -> Strip:
-    """The ``cells`` of a model in a row."""
+    """Return the strip of the ``cells`` of a model in a row, with a tone for each."""
     tiles = [_tile(model_name, cell, tone, style) for cell, tone in zip(cells, tones, strict=True)]
     short_form, exact_form = forms(style.quantity)
     if len(cells) == 1:
@@ -639,7 +707,7 @@ def _tile(model_name: str, cell: MapCell, tone: float, style: _CellStyle) -> Til
 
 
 class Span(NamedTuple):
-    """A strength with its interval, and what it is in words."""
+    """A strength with its interval, and a text that describes it."""
 
     strength: float
     low: float
@@ -647,7 +715,10 @@ class Span(NamedTuple):
     text: str
 
     def mark(self, position: Callable[[float], float]) -> Tick:
-        """The mark of the span; ``position`` is where a strength lies in the band, in [0, 1]."""
+        """Return the mark of the span over a strip.
+
+        ``position`` is a function from a strength to its place in the strip, a share of the width.
+        """
         return Tick(
             position(self.strength),
             self.text,
@@ -657,47 +728,56 @@ class Span(NamedTuple):
 
 
 def camera_map(spans: Mapping[str, Span], figures: Figures | None = None) -> BandMap:
-    """A row for each perturbation of ``spans``, marked with its strength.
+    """Return the map of the strengths of a camera, with a row for each perturbation of ``spans``.
 
-    With ``figures`` of a run the rows have its cells, with a column a model.
+    With the ``figures`` of a run there is a column for each model, in which the strength is marked
+    over the cells of the run.
     """
     if figures is None:
-        drawn = [MapRow(REGISTRY[name].label, [_marked_band(name, spans[name])]) for name in spans]
-        return BandMap("Perturbation", ["Strength, 0 to 1"], drawn, "Strengths of your camera")
+        map_rows = []
+        for perturbation, span in spans.items():
+            label = REGISTRY[perturbation].label
+            map_rows.append(MapRow(label, [_marked_band(perturbation, span)]))
+        return BandMap("Perturbation", ["Strength, 0 to 1"], map_rows, "Strengths of your camera")
     quantity = quantity_of(figures)
     names = [entry["model"] for entry in figures.summary]
-    measured = {row.label: row for row in rows(figures, quantity)}
-    drawn = []
+    row_of_label = {row.label: row for row in rows(figures, quantity)}
+    map_rows = []
     for perturbation, span in spans.items():
         label = REGISTRY[perturbation].label
         strips = []
         for name in names:
-            cells = measured[label].cells.get(name) if label in measured else None
+            cells = row_of_label[label].cells.get(name) if label in row_of_label else None
             if cells:
                 strips.append(_marked_cells(cells, span, quantity))
             else:
                 strips.append(_marked_band(perturbation, span))
-        drawn.append(MapRow(label, strips))
-    titles = [models.label(name) for name in names]
-    return BandMap("Perturbation", titles, drawn, "Strengths of your camera")
+        map_rows.append(MapRow(label, strips))
+    columns = [models.label(name) for name in names]
+    return BandMap("Perturbation", columns, map_rows, "Strengths of your camera")
 
 
 def _marked_band(perturbation: str, span: Span) -> Strip:
-    """An empty band of all strengths with the mark of ``span``."""
+    """Return a strip of all strengths without colour, with the mark of ``span``."""
     record = REGISTRY[perturbation]
     marks = [*ticks(record), span.mark(band_position)]
     return Strip([Tile(0.0, record.label)], span.text, marks)
 
 
 def _marked_cells(cells: Sequence[MapCell], span: Span, quantity: str) -> Strip:
-    """The ``cells`` of a model with the mark of ``span`` between their strengths."""
-    positions = {0.0: 0.0, 1.0: 1.0}
-    for number, cell in enumerate(cells):
-        positions[float(cell.setting)] = (number + 0.5) / len(cells)
-    strengths = sorted(positions)
+    """Return the strip of the ``cells`` of a model, with the mark of ``span``.
+
+    Tiles are equally wide, so the position of a strength is interpolated between the middles of the
+    tiles with the next lower and the next higher strength.
+    """
+    position_of_strength = {0.0: 0.0, 1.0: 1.0}
+    for index, cell in enumerate(cells):
+        position_of_strength[float(cell.setting)] = (index + 0.5) / len(cells)
+    strengths = sorted(position_of_strength)
+    positions = [position_of_strength[strength] for strength in strengths]
 
     def position(strength: float) -> float:
-        return float(np.interp(strength, strengths, [positions[each] for each in strengths]))
+        return float(np.interp(strength, strengths, positions))
 
     tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
     strip = _strip("", cells, tones, _CellStyle(quantity))
@@ -709,15 +789,22 @@ def _marked_cells(cells: Sequence[MapCell], span: Span, quantity: str) -> Strip:
 
 
 _FULL_DIFFERENCE = 0.3
-"""The difference of shares from which a colour is as strong as can be."""
+"""The difference of shares from which the colour has its full strength."""
 
 _NOT_SIGNIFICANT_TONE = 0.14
+"""The strength of the colour of a difference that is not significant."""
+
 _LEAST_SIGNIFICANT_TONE = 0.4
-"""Strengths of colour: of a difference that is not significant, and of the smallest that is."""
+"""The strength of the colour of the smallest significant difference."""
 
 
 class ShareChange(NamedTuple):
-    """How the share of a model differs under a ``condition`` ("" for originals)."""
+    """The share of a model before and after under one condition, such as its accuracy.
+
+    ``condition`` is the id of the condition, "" for originals. ``low`` and ``high`` are the bounds
+    of the difference, None if it has no interval. ``n`` is the number of images, and ``key`` that
+    of the tile.
+    """
 
     model: str
     condition: str
@@ -740,7 +827,7 @@ class ShareChange(NamedTuple):
 
     @property
     def tone(self) -> float:
-        """The colour, from -1 to 1: the sign of the difference, and how strong it is."""
+        """The tone of its tile, from -1 for a large loss to 1 for a large gain."""
         sign = float(np.sign(self.difference))
         if not self.significant:
             return sign * _NOT_SIGNIFICANT_TONE
@@ -749,12 +836,16 @@ class ShareChange(NamedTuple):
 
     @property
     def strength(self) -> float:
-        """The strength of the condition; 0 for originals and what has none."""
-        condition = readable(self.condition) if self.condition else None
-        return 0.0 if condition is None else condition.strength or 0.0
+        """The strength of the condition, 0 for originals and for conditions without a strength."""
+        if not self.condition:
+            return 0.0
+        condition = readable(self.condition)
+        if condition is None:
+            return 0.0
+        return condition.strength or 0.0
 
     def entry(self, quantity: str) -> Entry:
-        """Its figures of ``quantity`` by the names that a comparison gives them."""
+        """Return the shares and their difference by the names that a comparison gives them."""
         figures = {
             "model": self.model,
             "condition": self.condition,
@@ -767,63 +858,75 @@ class ShareChange(NamedTuple):
 
 
 def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
-    """The map of ``changes`` of ``quantity``, the largest loss first; pale is not significant."""
+    """Return the map of ``changes`` of ``quantity``, with the largest loss first.
+
+    Tiles are pale if their difference is not significant.
+    """
     names = list(dict.fromkeys(change.model for change in changes))
     group = ordering_group(names)
-    drawn = []
-    for label, row_changes in _by_loss(changes, group):
-        strips = []
+    map_rows = []
+    for label, changes_of_row in _by_loss(changes, group):
+        strips: list[Strip | None] = []
         for name in names:
-            changes_of_model = [change for change in row_changes if change.model == name]
-            strips.append(_changes_strip(changes_of_model, quantity) if changes_of_model else None)
-        drawn.append(MapRow(label, strips))
+            changes_of_model = [change for change in changes_of_row if change.model == name]
+            if changes_of_model:
+                strips.append(_changes_strip(changes_of_model, quantity))
+            else:
+                strips.append(None)
+        map_rows.append(MapRow(label, strips))
     head = f"Largest loss first{group.clause}, by estimate"
+    columns = [models.label(name) for name in names]
     caption = f"Change of {quantities()[quantity].lower()}, in points"
-    return BandMap(head, [models.label(name) for name in names], drawn, caption)
+    return BandMap(head, columns, map_rows, caption)
 
 
 def before_and_after(
     changes: Sequence[ShareChange], quantity: str, titles: Sequence[str]
 ) -> BandMap:
-    """The shares of one model before and after, and their changes; ``titles`` name both."""
+    """Return the map of the shares of one model before and after, and of their changes.
+
+    ``titles`` are those of the columns before and after.
+    """
     group = ordering_group([changes[0].model])
-    drawn = []
-    for label, row_changes in _by_loss(changes, group):
+    map_rows = []
+    for label, changes_of_row in _by_loss(changes, group):
         strips = [
-            _shares_strip(row_changes, quantity, side="a"),
-            _shares_strip(row_changes, quantity, side="b"),
-            _changes_strip(row_changes, quantity),
+            _shares_strip(changes_of_row, quantity, side="a"),
+            _shares_strip(changes_of_row, quantity, side="b"),
+            _changes_strip(changes_of_row, quantity),
         ]
-        drawn.append(MapRow(label, strips))
+        map_rows.append(MapRow(label, strips))
     caption = f"{quantities()[quantity]} before and after"
     columns = [*titles, "Change, points"]
-    return BandMap("Largest loss first, by estimate", columns, drawn, caption)
+    return BandMap("Largest loss first, by estimate", columns, map_rows, caption)
 
 
 def _by_loss(
     changes: Sequence[ShareChange], group: OrderingGroup
 ) -> list[tuple[str, list[ShareChange]]]:
-    """``changes`` by row, each by growing strength; after the originals the largest loss first.
+    """Group ``changes`` by row; return pairs of the label and the changes by growing strength.
 
-    The loss of a row is the mean over the models of ``group``; rows without one of them come last.
+    The originals come first, and then the row with the largest loss, which is the mean over the
+    models of ``group``. Rows without one of these models come last.
     """
-    by_row: dict[str, list[ShareChange]] = {}
+    changes_of_label: dict[str, list[ShareChange]] = {}
     for change in sorted(changes, key=lambda change: change.strength):
         label = series(change.condition) if change.condition else ORIGINALS
-        by_row.setdefault(label, []).append(change)
+        changes_of_label.setdefault(label, []).append(change)
 
-    def order(label: str) -> tuple[bool, float]:
+    def sort_key(label: str) -> tuple[bool, float]:
         differences = [
-            change.difference for change in by_row[label] if change.model in group.models
+            change.difference for change in changes_of_label[label] if change.model in group.models
         ]
         mean = float(np.mean(differences)) if differences else np.inf
         return label != ORIGINALS, mean
 
-    return [(_capitalised(label), by_row[label]) for label in sorted(by_row, key=order)]
+    labels = sorted(changes_of_label, key=sort_key)
+    return [(_capitalised(label), changes_of_label[label]) for label in labels]
 
 
 def _shares_strip(changes: Sequence[ShareChange], quantity: str, side: str) -> Strip:
-    """The shares of one model in a row, before (``side`` "a") or after ("b")."""
+    """Return the strip of the shares of one model: before for the ``side`` "a", after for "b"."""
     cells = []
     for change in changes:
         cell = MapCell(
@@ -839,7 +942,7 @@ def _shares_strip(changes: Sequence[ShareChange], quantity: str, side: str) -> S
 
 
 def _changes_strip(changes: Sequence[ShareChange], quantity: str) -> Strip:
-    """The differences of one model in a row; at least one."""
+    """Return the strip of the differences of one model; ``changes`` must not be empty."""
     name = f"{quantity}_difference"
     tiles = []
     texts = []
