@@ -1,7 +1,8 @@
 """Plotly figures of results: of predictions, of runs over many images, and of matches.
 
-``entries`` are flat dictionaries, from the tables of ``robustness.statistics``; unknown values are
-None. Intervals are 95%. A click on a point of a failure opens its selection of images.
+``entries`` are records of the tables of ``robustness.statistics``, in which unknown values are
+None. Intervals are 95%. Points of charts of failures have the selection of their images as data, so
+that a page can show these images after a click.
 """
 
 from __future__ import annotations
@@ -40,8 +41,11 @@ from robustness.statistics.study import STABLE_FEATURES
 
 
 def ranking(entries: Sequence[Entry], quantity: str, title: str) -> go.Figure:
-    """A rate of each model with its 95% interval if known, in the order of ``entries``."""
-    measured = {
+    """Return the chart of a rate of each model with its interval, in the order of ``entries``.
+
+    ``title`` is that of the axis.
+    """
+    markers = {
         "type": "scatter",
         "x": [entry[quantity] for entry in entries],
         "y": [models.label(entry["model"]) for entry in entries],
@@ -51,7 +55,7 @@ def ranking(entries: Sequence[Entry], quantity: str, title: str) -> go.Figure:
         "hovertemplate": "%{y}: %{x:.0%}<extra></extra>",
     }
     return drawn(
-        [measured],
+        [markers],
         height=150 + 42 * len(entries),
         xaxis={"range": [-0.03, 1.03], "tickformat": ".0%", "title": title},
         yaxis={"autorange": "reversed"},
@@ -59,7 +63,7 @@ def ranking(entries: Sequence[Entry], quantity: str, title: str) -> go.Figure:
 
 
 class Axis(NamedTuple):
-    """A horizontal axis of ``trade_off``: name, unit and format."""
+    """The horizontal axis of ``trade_off``. ``form`` is the format of shares, "" for others."""
 
     title: str
     unit: str
@@ -71,35 +75,36 @@ AXES: Mapping[str, Axis] = {
     "latency_ms": Axis("Latency", "in ms per image"),
     "megabytes": Axis("Size", "in MB"),
 }
-"""By the column of a choice."""
+"""The axes by the figure of a choice that they show."""
 
 
 def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
-    """A marker per model: ``name`` of ``AXES`` across, the score up with its interval.
+    """Return the chart of the score of each model against its figure ``name``, a key of ``AXES``.
 
-    ``entries`` are those of a choice that have a score. Against accuracy, a dashed line shows what
-    the accuracy of all of them predicts.
+    ``entries`` are those of a choice that have a score, and ``title`` is that of the score. Against
+    accuracy, a dashed line shows the score that the accuracy predicts.
     """
     axis = AXES[name]
     known = [entry for entry in entries if entry[name] is not None]
     known.sort(key=lambda entry: float(entry[name]))
     values = [entry[name] for entry in known]
     traces: list[dict[str, Any]] = []
-    prediction = expected_robustness(known) if name == "accuracy" else None
-    if prediction is not None:
-        # The logit of 1 is infinite.
-        accuracies = np.linspace(min(values), min(max(values), 0.999), 30).tolist()
-        line = {
-            "type": "scatter",
-            "name": "predicted from accuracy",
-            "x": accuracies,
-            "y": [prediction(accuracy) for accuracy in accuracies],
-            "mode": "lines",
-            "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
-            "hoverinfo": "skip",
-            "showlegend": True,
-        }
-        traces.append(line)
+    if name == "accuracy":
+        predict = expected_robustness(known)
+        if predict is not None:
+            # The line ends below 1, whose logit is infinite.
+            accuracies = np.linspace(min(values), min(max(values), 0.999), 30).tolist()
+            line = {
+                "type": "scatter",
+                "name": "predicted from accuracy",
+                "x": accuracies,
+                "y": [predict(accuracy) for accuracy in accuracies],
+                "mode": "lines",
+                "line": {"color": "#8796a5", "width": 1, "dash": "dash"},
+                "hoverinfo": "skip",
+                "showlegend": True,
+            }
+            traces.append(line)
     for entry in known:
         marker = model_trace(
             entry["model"],
@@ -111,16 +116,20 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             error_y=whiskers([entry], "robust"),
         )
         traces.append(marker)
-    limits: dict[str, Any] = {"rangemode": "tozero"}
-    if axis.form:  # of shares: between 0% and 100%, with room were they all equal
+    range_of_axis: dict[str, Any] = {"rangemode": "tozero"}
+    if axis.form:
+        # Shares lie between 0% and 100%. There is some room even if all are equal.
         low = min(values)
         high = max(values)
         room = max(0.02, 0.1 * (high - low))
-        limits = {"tickformat": "~%", "range": [max(-0.02, low - room), min(1.02, high + room)]}
+        range_of_axis = {
+            "tickformat": "~%",
+            "range": [max(-0.02, low - room), min(1.02, high + room)],
+        }
     return drawn(
         traces,
         height=380,
-        xaxis={"title": f"{axis.title} {axis.unit}", **limits},
+        xaxis={"title": f"{axis.title} {axis.unit}", **range_of_axis},
         yaxis={"title": title, "tickformat": ".0%"},
     )
 
@@ -131,34 +140,40 @@ QUANTITIES = {
     "perturbed_accuracy": "Perturbed accuracy",
     "perturbed_accuracy_top5": "Perturbed top-5 accuracy",
 }
-"""Shares of images with their titles. Accuracies need labels; robust accuracy is for a whole run
-only."""
+"""Shares of images with their titles. Accuracies need labels, and only a whole run has a robust
+accuracy."""
 
 
-_SHARE = {"range": [-0.03, 1.03], "tickformat": ".0%"}  # an axis from 0 to 1
+_SHARE_AXIS = {"range": [-0.03, 1.03], "tickformat": ".0%"}
+"""An axis from 0% to 100%, with room for markers at its ends."""
 
 
 def quantities() -> dict[str, str]:
-    """Figures of a map, with titles."""
+    """Return the quantities of a map with their titles: shares, and metrics of runs."""
     return {**QUANTITIES, **metric_titles(RUN)}
 
 
 def titles(names: Iterable[str]) -> dict[str, str]:
-    """The titles of some ``quantities``."""
+    """Return the titles of the quantities ``names``."""
     all_titles = quantities()
     return {name: all_titles[name] for name in names}
 
 
 def forms(quantity: str) -> tuple[str, str]:
-    """How a figure is written: (short, exact). Those of metrics are numbers unless they say."""
+    """Return a short and an exact format for figures of ``quantity``.
+
+    Shares are percentages. So are metrics whose own format is one; the others are numbers.
+    """
     is_share = quantity in QUANTITIES
     if quantity in METRICS:
         is_share = METRICS[quantity].form.endswith("%")
-    return (".0%", ".1%") if is_share else (".2f", ".3f")
+    if is_share:
+        return ".0%", ".1%"
+    return ".2f", ".3f"
 
 
 def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
-    """``entries`` by their value of ``key``, in order of appearance."""
+    """Group ``entries`` by their value of ``key``, in order of appearance."""
     groups: dict[Any, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry[key], []).append(entry)
@@ -166,7 +181,11 @@ def grouped(entries: Iterable[Entry], key: str) -> dict[Any, list[Entry]]:
 
 
 def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
-    """``values`` of ``quantity``, from 0 (bad) to 1 (good)."""
+    """Return how good each of ``values`` is, from 0 for bad to 1 for good; NaN stays NaN.
+
+    Shares and metrics whose best value is 1 are returned as they are. Other metrics are scaled from
+    the worst to the best of ``values``.
+    """
     if quantity not in METRICS:
         return values
     metric = METRICS[quantity]
@@ -174,48 +193,51 @@ def goodness(values: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
         return values
     lowest = np.nanmin(values, initial=np.inf)
     highest = np.nanmax(values, initial=-np.inf)
-    shares = (values - lowest) / (highest - lowest or 1)
-    return shares if metric.higher_is_better else 1 - shares
+    # Equal values must not divide by 0.
+    scaled = (values - lowest) / (highest - lowest or 1)
+    return scaled if metric.higher_is_better else 1 - scaled
 
 
 def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
-    """The ``count`` classes with the largest mean loss of accuracy over the models.
+    """Return the chart of the classes with the largest mean loss of accuracy over the models.
 
-    ``entries`` are of ``by_class``, of models with the same classes.
+    ``entries`` are those of ``by_class``, of models with the same classes. ``count`` is the largest
+    number of classes.
     """
     by_label = grouped(entries, "label")
 
-    def mean_loss(label: int) -> float:
+    def mean_drop(label: int) -> float:
         drops = [entry["drop"] for entry in by_label[label] if entry["drop"] is not None]
         return float(np.mean(drops)) if drops else float("nan")
 
-    worst = sorted(by_label, key=mean_loss, reverse=True)[:count]
+    worst = sorted(by_label, key=mean_drop, reverse=True)[:count]
     class_names = [by_label[label][0]["class_name"] for label in worst]
     model_names = list(grouped(entries, "model"))
     traces = []
-    for number, name in enumerate(model_names):
+    for index, name in enumerate(model_names):
         # The models of a class lie below each other, around the line of the class.
-        offset = _LANE * (number - (len(model_names) - 1) / 2) / len(model_names)
-        shown = []
+        offset = _LANE_HEIGHT * (index - (len(model_names) - 1) / 2) / len(model_names)
+        drops = []
         heights = []
+        texts = []
+        click_and_hover_data = []
         for height, label in enumerate(worst):
             for entry in by_label[label]:
-                if entry["model"] == name:
-                    shown.append(entry)
-                    heights.append(height + offset)
+                if entry["model"] != name:
+                    continue
+                drops.append(entry["drop"])
+                heights.append(height + offset)
+                texts.append(entry["class_name"])
+                selection = f"model={quote(name)}&class={entry['label']}"
+                details = f"{in_brackets(entry, 'drop')}, n = {entry['n_images']}"
+                click_and_hover_data.append([selection, details])
         trace = model_trace(
             name,
-            [entry["drop"] for entry in shown],
+            drops,
             heights,
             lines=False,
-            text=[entry["class_name"] for entry in shown],
-            customdata=[
-                [
-                    f"model={quote(name)}&class={entry['label']}",
-                    f"{in_brackets(entry, 'drop')}, n = {entry['n_images']}",
-                ]
-                for entry in shown
-            ],
+            text=texts,
+            customdata=click_and_hover_data,
             hover="%{text}: %{x:.0%}%{customdata[1]}",
         )
         traces.append(trace)
@@ -232,14 +254,15 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
     )
 
 
-_LANE = 0.7
-"""Share of the height of a class over which its models are spread."""
+_LANE_HEIGHT = 0.7
+"""The share of the height of a class over which its models are spread."""
 
 
 def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
-    """Share of correct predictions over confidence: original (filled), perturbed (open markers).
+    """Return the chart of the share of correct predictions over confidence.
 
-    ``entries`` are of ``reliability``. Below the diagonal a model is overconfident.
+    ``entries`` are those of ``reliability``. Markers are filled for originals, and open for
+    perturbed images. Below the diagonal a model is overconfident.
     """
     diagonal = {
         "type": "scatter",
@@ -255,23 +278,28 @@ def reliability_diagram(entries: Sequence[Entry]) -> go.Figure:
         colour = model_style(name)[0]
         for kind, bins in grouped(entries_of_model, "kind").items():
             is_original = kind == "clean"
-            title = "original" if is_original else kind
+            if is_original:
+                title = "original"
+                dash = "solid"
+            else:
+                title = kind
+                dash = "dot"
             trace = model_trace(
                 name,
-                [each["confidence"] for each in bins],
-                [each["accuracy"] for each in bins],
-                customdata=[each["n"] for each in bins],
+                [entry["confidence"] for entry in bins],
+                [entry["accuracy"] for entry in bins],
+                customdata=[entry["n"] for entry in bins],
                 hover="confidence %{x:.0%}, correct in %{y:.0%} of %{customdata}",
                 name=f"{models.label(name)}, {title}",
-                line={"color": colour, "dash": "solid" if is_original else "dot", "width": 2},
+                line={"color": colour, "dash": dash, "width": 2},
                 filled=[is_original] * len(bins),
             )
             traces.append(trace)
     return drawn(
         traces,
         height=400,
-        xaxis={"title": "Confidence", **_SHARE},
-        yaxis={"title": "Correct predictions", **_SHARE},
+        xaxis={"title": "Confidence", **_SHARE_AXIS},
+        yaxis={"title": "Correct predictions", **_SHARE_AXIS},
     )
 
 
@@ -279,63 +307,68 @@ _PATTERNS = [
     {"shape": shape, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.7)", "size": 6}
     for shape in ("", "/")
 ]
+"""The patterns of the two bars of a model, so that colour is not the only difference."""
 
-_FOR_WORDS = 0.6
-"""Space for the text at the end of a bar, in lengths of a full bar."""
+_TEXT_WIDTH = 0.6
+"""The room for the text at the end of a bar, in lengths of a full bar."""
 
 
 def similarity_bars(frame: pd.DataFrame) -> go.Figure:
-    """Rescaled similarity of the embeddings, unscaled in parentheses: a pair of bars per model.
+    """Return the chart of the rescaled similarities of the embeddings, with bars for each model.
 
-    ``frame`` has the columns ``model``, ``cosine``, ``euclidean`` and those ``RESCALED``.
+    ``frame`` has the column ``model`` and, for each similarity, its column and the one with the
+    rescaled values. Unscaled values are in parentheses.
     """
     lowest = float(frame[list(RESCALED.values())].min().min())
-    left = lowest - _FOR_WORDS if lowest < 0 else 0.0
+    # Bars of negative values go to the left, where their texts need room.
+    left = lowest - _TEXT_WIDTH if lowest < 0 else 0.0
     traces = []
-    for number, (name, rescaled) in enumerate(RESCALED.items()):
-        texts = [
-            f"{value:.2f} ({raw:.2f})"
-            for value, raw in zip(frame[rescaled], frame[name], strict=True)
-        ]
+    for index, (name, rescaled_name) in enumerate(RESCALED.items()):
+        texts = []
+        for rescaled, unscaled in zip(frame[rescaled_name], frame[name], strict=True):
+            texts.append(f"{rescaled:.2f} ({unscaled:.2f})")
         bars = {
             "type": "bar",
             "name": f"{metrics.REGISTRY[name].label}, rescaled",
             "y": [models.label(model) for model in frame["model"]],
-            "x": frame[rescaled].tolist(),
+            "x": frame[rescaled_name].tolist(),
             "orientation": "h",
             "text": texts,
             "textposition": "outside",
             "cliponaxis": False,
-            "marker": {"color": COLOURS[number], "pattern": _PATTERNS[number]},
+            "marker": {"color": COLOURS[index], "pattern": _PATTERNS[index]},
             "hovertemplate": "%{y}: %{x:.3f}<extra>%{fullData.name}</extra>",
         }
         traces.append(bars)
     return drawn(
         traces,
         height=110 + 56 * len(frame),
-        xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], "range": [left, 1 + _FOR_WORDS]},
+        xaxis={"tickvals": [0, 0.25, 0.5, 0.75, 1], "range": [left, 1 + _TEXT_WIDTH]},
         yaxis={"autorange": "reversed"},
     )
 
 
 def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
-    """Rescaled similarity at each stage of each network, from shallow to deep.
+    """Return the chart of a rescaled similarity at each stage of each network.
 
-    ``frame`` has one row per model and stage: ``model``, ``stage``, ``depth`` (0 at the first
-    stage, 1 at the last), the metric's column for the hover text, and its ``RESCALED`` column.
+    ``frame`` has one row for each model and stage, with the columns ``model``, ``stage``, ``depth``
+    (0 at the first stage, 1 at the last), that of ``metric``, and its rescaled one.
     """
-    height = RESCALED[metric]
-    traces = [
-        model_trace(
+    rescaled_name = RESCALED[metric]
+    traces = []
+    for model, rows in frame.groupby("model", sort=False):
+        trace = model_trace(
             str(model),
             rows["depth"],
-            rows[height],
+            rows[rescaled_name],
             customdata=rows[["stage", metric]].to_numpy().tolist(),
             hover="%{customdata[0]}: %{y:.3f} (raw %{customdata[1]:.3f})",
         )
-        for model, rows in frame.groupby("model", sort=False)
-    ]
-    lowest = min(0.0, float(frame[height].min()) if len(frame) else 0.0)
+        traces.append(trace)
+    lowest = 0.0
+    if len(frame):
+        lowest = min(lowest, float(frame[rescaled_name].min()))
+    # The axis goes from 0.05 below the lowest value to 1.04.
     return drawn(
         dodged(traces, 1.09 - lowest),
         height=340,
@@ -352,10 +385,14 @@ def stage_lines(frame: pd.DataFrame, metric: str = "cosine") -> go.Figure:
 
 
 def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
-    """One row per measurement and stage: model, stage, depth (0 first, 1 last), similarities."""
+    """Return a frame with a row for each measurement and stage.
+
+    Its columns are ``model``, ``stage``, ``depth`` (0 at the first stage, 1 at the last), and the
+    similarities.
+    """
     records = []
     for row in rows:
-        # From the last stage backwards, so that a single stage counts as the last.
+        # From the last stage backwards, so that a single stage has the depth 1.
         depths = np.linspace(1, 0, len(row.stages))[::-1]
         for depth, (stage, scores) in zip(depths, row.stages.items(), strict=True):
             records.append({"model": row.model, "stage": stage, "depth": depth, **scores})
@@ -363,10 +400,14 @@ def stage_frame(rows: Sequence[Measurement]) -> pd.DataFrame:
 
 
 CONFIDENCE = "retained_probability"
+"""The column with the confidence in the class of the original."""
 
 
 def strength_titles() -> dict[str, str]:
-    """Columns for ``over_strength``, with their axis titles; similarities are rescaled."""
+    """Return the columns that ``over_strength`` shows, with the titles of their axes.
+
+    Similarities are rescaled.
+    """
     titles = {CONFIDENCE: "Confidence in the original class"}
     for name, title in metric_titles(STRENGTHS).items():
         if name not in RESCALED:
@@ -375,25 +416,30 @@ def strength_titles() -> dict[str, str]:
 
 
 def over_strength(points: pd.DataFrame, quantity: str) -> go.Figure:
-    """``quantity`` of each model over the strength; markers are open as in ``OPEN_MARKERS``.
+    """Return the chart of a ``quantity`` of each model over the strength of one perturbation.
 
-    ``points`` has one row per measurement (``Measurement.as_row``) of one perturbation. The hover
-    text has the physical value and the severity.
+    ``points`` has one row for each measurement, as ``Measurement.as_row`` returns it. Markers are
+    open as ``OPEN_MARKERS`` says. The hover text has the physical value and the severity.
     """
     record = REGISTRY[str(points["perturbation"].iat[0])]
     points = points.assign(good=good_rows(points))
-    form = ".1%" if quantity == CONFIDENCE else ".3f"
-    traces = [
-        model_trace(
+    if quantity == CONFIDENCE:
+        hover_form = ".1%"
+        tick_form = ".0%"
+    else:
+        hover_form = ".3f"
+        tick_form = ""
+    traces = []
+    for model, rows in points.groupby("model", sort=False):
+        trace = model_trace(
             str(model),
             rows["strength"],
             rows[quantity],
             filled=rows["good"],
             customdata=[value_and_severity(record, strength) for strength in rows["strength"]],
-            hover=f"%{{x:.3g}} (%{{customdata}}): %{{y:{form}}}",
+            hover=f"%{{x:.3g}} (%{{customdata}}): %{{y:{hover_form}}}",
         )
-        for model, rows in points.groupby("model", sort=False)
-    ]
+        traces.append(trace)
     values = points[quantity]
     lowest = min(0.0, values.min())
     highest = max(1.0, values.max())
@@ -404,20 +450,21 @@ def over_strength(points: pd.DataFrame, quantity: str) -> go.Figure:
         xaxis={"title": "Strength", "range": [-0.03, 1.03]},
         yaxis={
             "title": strength_titles()[quantity],
-            "tickformat": ".0%" if quantity == CONFIDENCE else "",
+            "tickformat": tick_form,
             "range": [lowest - margin, highest + 1.5 * margin],
         },
     )
 
 
 def value_and_severity(record: Perturbation, strength: float) -> str:
-    """The physical value and the nearest severity, such as "3 px, about severity 3"."""
+    """Return the physical value and the nearest severity, such as "3 px, about severity 3"."""
     value = record.value_text(strength)
     severity = record.severity_at(strength)
     if not severity:
         return value
-    is_exact = record.severity_strengths[severity - 1] == strength
-    return f"{value}, severity {severity}" if is_exact else f"{value}, about severity {severity}"
+    if record.severity_strengths[severity - 1] == strength:
+        return f"{value}, severity {severity}"
+    return f"{value}, about severity {severity}"
 
 
 MOVEMENT = f"One marker per measurement. {OPEN_MARKERS}"
@@ -425,24 +472,22 @@ MOVEMENT = f"One marker per measurement. {OPEN_MARKERS}"
 
 
 def movement(frame: pd.DataFrame) -> go.Figure:
-    """Every measurement by its feature shift (x) and the divergence of the predictions (y).
+    """Return the chart of the divergence of the predictions over the shift of the features.
 
-    A feature shift of 100% is that of an unrelated image; the dashed line is at half of it.
-    Markers are open as in ``OPEN_MARKERS``.
+    ``frame`` has one row for each measurement, as ``Measurement.as_row`` returns it. A shift of
+    100% is that of an unrelated image, and the dashed line is at half of it. Markers are open as
+    ``OPEN_MARKERS`` says.
     """
-    verdicts = [
-        judged(consistent, is_correct(label, top1)).text
-        for consistent, label, top1 in zip(
-            frame["consistent"], frame["label"], frame["top1"], strict=True
-        )
-    ]
+    predictions = zip(frame["consistent"], frame["label"], frame["top1"], strict=True)
+    verdicts = []
+    for consistent, label, top1 in predictions:
+        verdicts.append(judged(consistent, is_correct(label, top1)).text)
     frame = frame.assign(good=good_rows(frame), verdict=verdicts)
     traces = []
     for name, rows in frame.groupby("model", sort=False):
-        hover_texts = [
-            f"{perturbation_label(perturbation)}: {verdict}"
-            for perturbation, verdict in zip(rows["perturbation"], rows["verdict"], strict=True)
-        ]
+        hover_texts = []
+        for perturbation, verdict in zip(rows["perturbation"], rows["verdict"], strict=True):
+            hover_texts.append(f"{perturbation_label(perturbation)}: {verdict}")
         trace = model_trace(
             str(name),
             1 - rows["cosine_rescaled"],
@@ -482,7 +527,7 @@ def movement(frame: pd.DataFrame) -> go.Figure:
 
 
 def _corner_text(text: str, *, x: float, anchor: str) -> dict[str, Any]:
-    """An annotation at the upper edge of the chart; ``x`` is a share of the width."""
+    """Return an annotation at the upper edge of a chart; ``x`` is a share of the width."""
     return {
         "text": text,
         "x": x,
@@ -495,9 +540,9 @@ def _corner_text(text: str, *, x: float, anchor: str) -> dict[str, Any]:
 
 
 def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> go.Figure:
-    """The rate of each slice with its interval, and that of all other images.
+    """Return the chart of the rate of each slice with its interval, and that of all other images.
 
-    ``entries`` are of ``by_slice``, with the text of their ``selection``.
+    ``entries`` are those of slices, with the text of their ``selection``. ``labels`` name them.
     """
     shared: dict[str, Any] = {"type": "scatter", "y": list(labels), "mode": "markers"}
     inside = {
@@ -528,9 +573,10 @@ def slice_rates(entries: Sequence[Entry], labels: Sequence[str], title: str) -> 
 
 
 def expected_accuracies(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
-    """The accuracy to expect of each model with its interval, and that on the reference.
+    """Return the chart of the accuracy to expect of each model, and that on the reference.
 
-    ``entries`` have ``expected_accuracy`` with its interval, and ``reference``, None if unknown.
+    ``entries`` have ``expected_accuracy`` with its interval, and ``reference``, the accuracy on the
+    reference images, None if it is unknown.
     """
     shared: dict[str, Any] = {"type": "scatter", "y": list(labels), "mode": "markers"}
     on_reference = {
@@ -560,9 +606,9 @@ def expected_accuracies(entries: Sequence[Entry], labels: Sequence[str]) -> go.F
 
 
 def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
-    """How many images made each change.
+    """Return the chart of the number of images for each change of the predicted class.
 
-    ``entries`` are of ``runs.cases``.
+    ``entries`` are the changes of ``runs.cases``, at least one.
     """
     bars = {
         "type": "bar",
@@ -579,7 +625,8 @@ def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
     }
     axis: dict[str, Any] = {"title": "Images", "rangemode": "tozero"}
     if max(entry["n_images"] for entry in entries) < 8:
-        axis["dtick"] = 1  # else a short axis has fractions of images
+        # Plotly would put ticks at fractions of an image on so short an axis.
+        axis["dtick"] = 1
     return drawn(
         [bars],
         height=130 + 34 * len(labels),
@@ -592,9 +639,10 @@ def change_counts(entries: Sequence[Entry], labels: Sequence[str]) -> go.Figure:
 def risk_coverage(
     entries: Sequence[Entry], title: str, thresholds: Sequence[Entry] = ()
 ) -> go.Figure:
-    """The share of errors among accepted predictions over the share that is accepted.
+    """Return the chart of the share of errors among accepted predictions over the share accepted.
 
-    Large markers are at the safe ``thresholds``, with the interval of the error.
+    Each of ``entries`` has the curve of a model as ``coverage`` and ``risk``. Large markers show
+    the safe ``thresholds`` with the interval of their error. ``title`` is that of the errors.
     """
     traces = []
     for entry in entries:
@@ -628,33 +676,50 @@ def risk_coverage(
 
 
 def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:
-    """Originals and perturbed images, joined by lines; ``points`` are those of a map.
+    """Return the chart of originals and perturbed images in two dimensions, joined by lines.
 
-    ``explained`` are the shares of the variance along both axes. Crosses are failures.
+    ``points`` are those of an ``EmbeddingMap``. ``explained`` are the shares of the variance along
+    the two axes. Crosses are failures.
     """
     traces = _joining_lines(points)
-    labelled = any(point["well_before"] is not None for point in points)
-    good, bad = ("correct", "incorrect") if labelled else ("unchanged", "changed")
+    if any(point["well_before"] is not None for point in points):
+        good_word = "correct"
+        bad_word = "incorrect"
+    else:
+        good_word = "unchanged"
+        bad_word = "changed"
     for side in _SIDES:
-        for is_good, outcome in ((True, good), (False, bad)):
-            # Without a label nothing is known of an original, which then counts as good.
-            shown = [point for point in points if (point[side.outcome] is not False) is is_good]
-            if shown:
-                traces.append(_map_markers(shown, side, f"{side.name}, {outcome}", good=is_good))
-    across, up = (
-        f"Component {number} ({share(part, 0)})" for number, part in enumerate(explained, 1)
-    )
+        # Without a label nothing is known of an original, which then counts as good.
+        good_points = [point for point in points if point[side.outcome] is not False]
+        bad_points = [point for point in points if point[side.outcome] is False]
+        if good_points:
+            title = f"{side.name}, {good_word}"
+            traces.append(_map_markers(good_points, side, title, good=True))
+        if bad_points:
+            title = f"{side.name}, {bad_word}"
+            traces.append(_map_markers(bad_points, side, title, good=False))
+    share_of_x, share_of_y = explained
     return drawn(
         traces,
         height=520,
-        dragmode="pan",  # nothing moves; Streamlit takes no clicks while a box can be drawn
-        xaxis={"title": across, "showticklabels": False, "zeroline": False},
-        yaxis={"title": up, "showticklabels": False, "zeroline": False},
+        # The axes are fixed, so nothing moves. But Streamlit takes no clicks while dragging can
+        # draw a box.
+        dragmode="pan",
+        xaxis={
+            "title": f"Component 1 ({share(share_of_x, 0)})",
+            "showticklabels": False,
+            "zeroline": False,
+        },
+        yaxis={
+            "title": f"Component 2 ({share(share_of_y, 0)})",
+            "showticklabels": False,
+            "zeroline": False,
+        },
     )
 
 
 class _MapSide(NamedTuple):
-    """One end of the lines of ``embedding_map``: the fields of a point that it shows."""
+    """One end of the lines of ``embedding_map``, with the fields of a point that it shows."""
 
     name: str
     position: str
@@ -669,15 +734,16 @@ _SIDES = (
 
 
 def _joining_lines(points: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The lines from originals to perturbed images: one trace a colour, with gaps in between."""
+    """Return the lines from originals to perturbed images, as one trace for each colour."""
     traces = []
-    by_outcome: dict[bool, list[Entry]] = {}
+    points_of_outcome: dict[bool, list[Entry]] = {}
     for point in points:
-        by_outcome.setdefault(bool(point["well"]), []).append(point)
-    for is_good, points_of_colour in by_outcome.items():
+        points_of_outcome.setdefault(bool(point["well"]), []).append(point)
+    for is_good, points_of_colour in points_of_outcome.items():
         x: list[float | None] = []
         y: list[float | None] = []
         for point in points_of_colour:
+            # None ends a line, so that the next one is not joined to it.
             x += [point["before"][0], point["after"][0], None]
             y += [point["before"][1], point["after"][1], None]
         trace = {
@@ -716,14 +782,16 @@ def _map_markers(
 
 
 def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Means of statistics of both sides, minus the reference's.
+    """Return the chart of how far statistics of images are from those of the reference images.
 
-    ``rows`` have ``statistic``, ``production`` and ``simulation``, in deviations of images.
+    ``rows`` have the fields ``statistic``, ``production`` and ``simulation``: the name, and the
+    distances of the user's images and of the simulation, in standard deviations.
     """
     names = [row["statistic"] for row in rows]
     x: list[float | None] = []
     y: list[str] = []
     for row in rows:
+        # None ends a line, so that the next one is not joined to it.
         x += [row["production"], row["simulation"], None]
         y += [row["statistic"]] * 3
     lines = {
@@ -735,7 +803,7 @@ def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
         "hoverinfo": "skip",
         "showlegend": False,
     }
-    # Where they agree, the simulation is a ring around the marker of the images.
+    # The simulation is a ring around the marker of the images if they agree.
     traces = [
         lines,
         _statistic_markers(rows, "production", "Your images", symbol="circle", size=9),

@@ -1,8 +1,8 @@
-"""The images that models fail on: by class and slice, alone among the models, and as cases."""
+"""Questions about the images that models fail on: slices, classes, changes, agreement, cases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from robustness.report.blocks import (
     Chart,
     Chooser,
     Question,
+    RunFigures,
     Shot,
     Text,
     Titled,
@@ -45,10 +46,10 @@ from robustness.statistics import Figures
 from robustness.statistics.failures import SLICE_RULE
 
 _SLICES = 10
-"""Slices that a chart and a file show."""
+"""Slices that a chart and a table show."""
 
 
-def _slices(figures: Failures) -> list[Block]:
+def _slice_blocks(figures: Failures) -> list[Block]:
     if not figures.slices:
         reasons = figures.unknown or [
             "Slices need at least 40 images and a property in which they differ."
@@ -57,8 +58,8 @@ def _slices(figures: Failures) -> list[Block]:
     tested = counted(len(figures.slices), "slice")
     worse = [entry for entry in figures.slices if entry["worse"]]
     if not worse:
-        none = f"None of {tested} is significantly below the other images."
-        return [Text(" ".join([none, *figures.unknown]), SLICE_RULE)]
+        summary = f"None of {tested} is significantly below the other images."
+        return [Text(" ".join([summary, *figures.unknown]), SLICE_RULE)]
     summary = f"{len(worse):,} of {tested} significantly below the other images."
     shown = worse[:_SLICES]
     title = charts.QUANTITIES[figures.quantity]
@@ -86,12 +87,16 @@ def _slices(figures: Failures) -> list[Block]:
 
 
 def slice_title(entry: Entry) -> str:
-    """A slice in words, such as "Brightness below 20%"."""
+    """Return a slice in words, such as "Brightness below 20%"."""
     return property_title(entry["column"], entry["value"])
 
 
 def property_title(column: str, value: str) -> str:
-    """A ``value`` of a ``column``, as ``statistics.image_slices`` writes it, in words."""
+    """Return a value or a range of a property in words, such as "Brightness below 20%".
+
+    ``value`` is a value of ``column``, or a range such as "0.2..0.4", "..0.2" or "0.4..", as
+    ``statistics.image_slices`` writes it.
+    """
     name = property_name(column)
     low, dots, high = value.partition("..")
     if column in PROPERTIES and PROPERTIES[column].form.endswith("%"):
@@ -107,7 +112,7 @@ def property_title(column: str, value: str) -> str:
 
 
 def _percent(text: str) -> str:
-    """``text``, a share, in percent without a loss of digits; another text as it is."""
+    """Return a share as a percentage with all its digits; a text that is no number stays."""
     try:
         return f"{100 * float(text):.10g}%"
     except ValueError:
@@ -115,16 +120,22 @@ def _percent(text: str) -> str:
 
 
 def property_name(column: str) -> str:
-    """The label of a ``column`` of the properties; that of a user is its own."""
-    return visible(PROPERTIES[column].label if column in PROPERTIES else column)
+    """Return the label of a property; a column of the user is its own label."""
+    if column in PROPERTIES:
+        return visible(PROPERTIES[column].label)
+    return visible(column)
+
+
+def _failures_of_run(figures: RunFigures) -> Failures:
+    return figures.run.failures
 
 
 SLICES = Question(
     "slices",
     "Slices",
-    _slices,
+    _slice_blocks,
     "images with a property in common that do worse",
-    figures=lambda figures: figures.run.failures,
+    figures=_failures_of_run,
     link="slice",
     tables=lambda figures: {"slices": figures.slices},
     command="failures",
@@ -132,17 +143,17 @@ SLICES = Question(
 
 
 FEWEST_OF_A_CLASS = 10
-"""Fewest images of a class for per-class results: with fewer, one image decides the loss."""
+"""The fewest images of a class for results by class: with fewer, one image decides the loss."""
 
 _CLASSES = 15
-"""Classes that a file lists."""
+"""Classes that a chart and a table show."""
 
 
-def _class_drops(figures: Figures) -> list[Block]:
+def _class_blocks(figures: Figures) -> list[Block]:
     entries = [entry for entry in figures.by_class if entry["n_images"] >= FEWEST_OF_A_CLASS]
     if not entries:
-        fewest = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
-        return [Text(fewest)]
+        need = f"Per-class results need at least {FEWEST_OF_A_CLASS} images in a class."
+        return [Text(need)]
     columns: list[Column] = [
         ("Class", lambda entry: entry["class_name"]),
         MODEL,
@@ -158,11 +169,13 @@ def _class_drops(figures: Figures) -> list[Block]:
     )
     blocks: list[Block] = [Text(note)]
     by_model = charts.grouped(entries, "model")
-    for labels, names in models.by_labels(by_model):
-        entries_of_group = [entry for name in names for entry in by_model[name]]
+    for label_set, names in models.by_labels(by_model):
+        entries_of_group: list[Entry] = []
+        for name in names:
+            entries_of_group += by_model[name]
         worst = sorted(entries_of_group, key=lambda entry: -entry["drop"])[:_CLASSES]
         chart = Chart(
-            f"Classes that lose most accuracy, {labels.title}",
+            f"Classes that lose most accuracy, {label_set.title}",
             charts.class_drops(entries_of_group, _CLASSES),
             "Accuracy lost in the classes that lose most; the table below names them.",
             link="class",
@@ -175,7 +188,7 @@ def _class_drops(figures: Figures) -> list[Block]:
 CLASSES = Question(
     "classes",
     "Classes",
-    _class_drops,
+    _class_blocks,
     "which classes lose most accuracy",
     needs=(LABELS,),
     tables=lambda figures: {"by_class": figures.by_class},
@@ -184,12 +197,13 @@ CLASSES = Question(
 
 
 _CHANGES = 12
-"""Changes that a chart and a file show."""
+"""Changes that a chart and a table show."""
 
 _ANY = "any"
+"""The option of changes under any condition."""
 
 
-def _changed_classes(figures: Failures) -> list[Block]:
+def _changed_class_blocks(figures: Failures) -> list[Block]:
     if not figures.changes:
         return []
     if all(entry["n_images"] == 1 for entry in figures.changes):
@@ -199,23 +213,34 @@ def _changed_classes(figures: Failures) -> list[Block]:
     def read(name: str) -> list[Block]:
         return [_changes_by_condition(by_model[name])]
 
-    names = {name: model_label(name) for name in by_model}
-    return [Chooser("Model", "change_of", names, read, printed=list(names), listed=True)]
+    labels = {name: model_label(name) for name in by_model}
+    return [Chooser("Model", "change_of", labels, read, printed=list(labels), listed=True)]
 
 
 def _changes_by_condition(entries: Sequence[Entry]) -> Chooser:
-    """The changes of one model under each condition; ``entries`` without one are under any."""
-    by_condition = charts.grouped(entries, "condition")
-    options = {text or _ANY: short(text) if text else "Any" for text in by_condition}
+    """Return a control for the condition, with the changes of one model under each.
+
+    Those of ``entries`` with the condition "" are under any condition.
+    """
+    entries_of_option: dict[str, list[Entry]] = {}
+    options = {}
+    for condition, entries_of_condition in charts.grouped(entries, "condition").items():
+        if condition:
+            option = condition
+            options[option] = short(condition)
+        else:
+            option = _ANY
+            options[option] = "Any"
+        entries_of_option[option] = entries_of_condition
 
     def read(option: str) -> list[Block]:
-        return _frequent_changes(by_condition["" if option == _ANY else option])
+        return _frequent_changes(entries_of_option[option])
 
     return Chooser("Condition", "change_under", options, read, printed=[_ANY], listed=True)
 
 
 def _frequent_changes(entries: Sequence[Entry]) -> list[Block]:
-    """The most frequent changes of one model under one condition."""
+    """Return the most frequent of ``entries``, the changes of one model under one condition."""
     name = model_label(entries[0]["model"])
     shown = entries[:_CHANGES]
     columns: list[Column] = [
@@ -241,25 +266,24 @@ def _frequent_changes(entries: Sequence[Entry]) -> list[Block]:
 CHANGED_CLASSES = Question(
     "changed_classes",
     "Changed classes",
-    _changed_classes,
+    _changed_class_blocks,
     "what predictions become",
-    figures=lambda figures: figures.run.failures,
+    figures=_failures_of_run,
     link="change",
     tables=lambda figures: {"changed_classes": figures.changes},
     command="failures",
 )
 
 
-def _agreement(figures: Failures) -> list[Block]:
+def _agreement_blocks(figures: Failures) -> list[Block]:
     if not figures.pairs:
         return []
-    labelled = figures.quantity == "perturbed_accuracy"
-    failure = "an incorrect prediction" if labelled else "a changed prediction"
+    if figures.quantity == "perturbed_accuracy":
+        failure = "an incorrect prediction"
+    else:
+        failure = "a changed prediction"
     pair_columns: list[Column] = [
-        (
-            "Models",
-            lambda entry: f"{model_label(entry['model'])} and {model_label(entry['other'])}",
-        ),
+        ("Models", _pair_labels),
         ("Predictions", figure("n_predictions", ",")),
         ("Only the first fails", figure("model_only", ",")),
         ("Only the second fails", figure("other_only", ",")),
@@ -285,12 +309,16 @@ def _agreement(figures: Failures) -> list[Block]:
     return blocks
 
 
+def _pair_labels(entry: Entry) -> str:
+    return f"{model_label(entry['model'])} and {model_label(entry['other'])}"
+
+
 AGREEMENT = Question(
     "agreement",
     "Agreement",
-    _agreement,
+    _agreement_blocks,
     "where one model fails and another does not",
-    figures=lambda figures: figures.run.failures,
+    figures=_failures_of_run,
     needs=(TWO_MODELS,),
     tables=lambda figures: {"agreement": figures.pairs, "majority": figures.majority},
     command="failures",
@@ -307,44 +335,51 @@ _ORDER = {
     SURVIVORS: "most visible change (lowest SSIM) first",
 }
 _PRINTED = {WORST: 9, SURVIVORS: 6}
-"""Images of a kind in a file."""
+"""Images of each kind that a file shows."""
+
 _LEFT_OUT = 50
-"""Left-out images that are listed."""
+"""Images left out that are listed."""
 
 Row = Mapping[str, Any]
+"""A row of a run by column."""
+
 Change = Callable[[Picture, Condition, Row], Images]
-"""Makes the image that the model of a row saw."""
+"""A function that makes the image which the model of a row saw."""
 
 
 def number(tally: Tally, kind: str) -> int:
-    """How many images are of ``kind``."""
+    """Return how many images are of ``kind``, one of ``KINDS``."""
     return tally.either.bad if kind == WORST else tally.either.good
 
 
 def caption(tally: Tally, kind: str) -> str:
-    """How many images are of ``kind``, and their order."""
+    """Return the sentence on how many images are of ``kind``, and in which order."""
     if kind == WORST:
         labelled = tally.by_label.bad
         unlabelled = tally.by_change.bad
-        outcomes = ("an incorrect", "a changed")
+        outcome_by_label = "an incorrect"
+        outcome_by_change = "a changed"
     else:
         labelled = tally.by_label.good
         unlabelled = tally.by_change.good
-        outcomes = ("a correct", "an unchanged")
+        outcome_by_label = "a correct"
+        outcome_by_change = "an unchanged"
     parts = []
     if tally.by_label.counted:
-        parts.append(f"{counted(labelled, 'image')} with {outcomes[0]} prediction")
+        parts.append(f"{counted(labelled, 'image')} with {outcome_by_label} prediction")
     if tally.by_change.counted:
-        without = " without a label" if parts else ""
-        parts.append(f"{counted(unlabelled, 'image')}{without} with {outcomes[1]} prediction")
-    images = " and ".join(parts) or "no image"
-    return f"{images}, {_ORDER[kind]}."
+        images = counted(unlabelled, "image")
+        if tally.by_label.counted:
+            images += " without a label"
+        parts.append(f"{images} with {outcome_by_change} prediction")
+    subject = " and ".join(parts) or "no image"
+    return f"{subject}, {_ORDER[kind]}."
 
 
 def failures(tally: Tally, where: str = "") -> str:
-    """How many images that count are incorrect or, without a label, changed, as a clause.
+    """Return the clause on how many images are incorrect or, without a label, changed.
 
-    ``where`` follows each verb.
+    ``where``, such as a condition with a space before it, follows "incorrect" and "changed".
     """
     labels = tally.by_label
     changes = tally.by_change
@@ -363,9 +398,10 @@ def failures(tally: Tally, where: str = "") -> str:
 
 
 def case(run: Run, row: Row, change: Change | None = None) -> Case:
-    """One measurement with its images, titled by its true class or, without, by the original one.
+    """Return the case of one measurement: its images, its verdict, and what was predicted.
 
-    Without ``change``, attacked images are left out.
+    The title is the true class or, without a label, the class that was predicted for the original.
+    ``change`` makes the perturbed image; without it the images of attacks are left out.
     """
     condition = Condition.parse(str(row["condition"]))
     name = str(row["model"])
@@ -399,12 +435,14 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
 
 
 def _confidence(row: Row, key: str) -> str:
-    """A probability; tables of predictions may have none."""
-    return share(row[key]) if pd.notna(row[key]) else "(confidence unknown)"
+    # Tables of predictions may have no probabilities.
+    if pd.isna(row[key]):
+        return "(confidence unknown)"
+    return share(row[key])
 
 
 def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> list[Shot]:
-    """The original and, where it can be made, the perturbed image."""
+    """Return the original and, if it can be made, the perturbed image."""
     picture = run.picture_for(str(row["image"]), str(row["model"]))
     shots = [clean_shot(picture)]
     if change is not None and not condition.in_files:
@@ -419,7 +457,7 @@ def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> l
 
 
 def listed_cases(rows: Sequence[Entry]) -> Titled:
-    """The cases of a selection as a table."""
+    """Return the table of the cases of a selection."""
     columns: list[Column] = [
         ("Image", lambda row: visible(row["image"])),
         ("Model", lambda row: model_label(row["model"])),
@@ -434,20 +472,23 @@ def listed_cases(rows: Sequence[Entry]) -> Titled:
 
 
 def selected_title(chosen: RowSelection) -> str:
-    """A selection in words: what is chosen, in the order of its keys."""
+    """Return a selection in words, such as "SqueezeNet, under fog"."""
     parts = []
     if chosen.model:
         parts.append(model_label(chosen.model))
     if chosen.perturbation:
         parts.append(f"under {perturbation_label(chosen.perturbation)}")
     if chosen.conditions:
-        parts.append(f"under {' or '.join(map(short, chosen.conditions))}")
-    # Models may call several of the chosen classes the same.
+        conditions = [short(condition) for condition in chosen.conditions]
+        parts.append(f"under {' or '.join(conditions)}")
+    # Each name once, as several of the chosen classes may have the same.
     parts += dict.fromkeys(models.class_name(name, index) for name, index in chosen.classes)
     parts += [property_title(column, value) for column, value in chosen.slices]
     if chosen.became is not None:
-        before, after = (_class_or_index(chosen.model, index) for index in chosen.became)
-        parts.append(f"{before} became {after}")
+        before, after = chosen.became
+        before_name = _class_or_index(chosen.model, before)
+        after_name = _class_or_index(chosen.model, after)
+        parts.append(f"{before_name} became {after_name}")
     if chosen.against:
         parts.append(f"fails where {model_label(chosen.against)} does not")
     if chosen.positions:
@@ -456,33 +497,45 @@ def selected_title(chosen: RowSelection) -> str:
 
 
 def _class_or_index(model_name: str, index: int) -> str:
-    return models.class_name(model_name, index) if model_name else str(index)
+    if not model_name:
+        return str(index)
+    return models.class_name(model_name, index)
 
 
-def _cases(run: Run) -> list[Block]:
+def _case_blocks(run: Run) -> list[Block]:
     tally = run.cases.tally(RowSelection())
     blocks: list[Block] = []
     for kind, title in KINDS.items():
         rows = run.cases.first(RowSelection(), kind, _PRINTED[kind])
-        first = f"the first {len(rows)} of " if len(rows) < number(tally, kind) else ""
-        # Each format reads the images anew, one at a time.
-        read = partial(map, partial(case, run), rows)
-        blocks.append(Cases(f"{title}: {first}{caption(tally, kind)}", read))
+        if len(rows) < number(tally, kind):
+            title += f": the first {len(rows)} of {caption(tally, kind)}"
+        else:
+            title += f": {caption(tally, kind)}"
+        blocks.append(Cases(title, partial(_read_cases, run, rows)))
     return blocks
+
+
+def _read_cases(run: Run, rows: Sequence[Row]) -> Iterator[Case]:
+    for row in rows:
+        yield case(run, row)
+
+
+def _run_of_figures(figures: RunFigures) -> Run:
+    return figures.run
 
 
 CASES = Question(
     "cases",
     "Images",
-    _cases,
+    _case_blocks,
     "filter them and open each on Live",
-    figures=lambda figures: figures.run,
+    figures=_run_of_figures,
     view=IMAGES,
 )
 
 
-def _left_out(images: Sequence[tuple[str, str]]) -> list[Block]:
-    """The names and reasons of images that could not be read."""
+def _left_out_blocks(images: Sequence[tuple[str, str]]) -> list[Block]:
+    """Return the table of images that could not be read, pairs of a name and a reason."""
     if not images:
         return []
     title = f"{counted(len(images), 'image')} left out"
@@ -492,34 +545,39 @@ def _left_out(images: Sequence[tuple[str, str]]) -> list[Block]:
     return [Titled(title, table, long=True)]
 
 
+def _unreadable_images(figures: RunFigures) -> Sequence[tuple[str, str]]:
+    return figures.run.unreadable
+
+
 LEFT_OUT = Question(
     "left_out",
     "Images left out",
-    _left_out,
-    figures=lambda figures: figures.run.unreadable,
+    _left_out_blocks,
+    figures=_unreadable_images,
     view=IMAGES,
 )
 
 
-def _maps(maps: Sequence[EmbeddingMap]) -> list[Block]:
+def _map_blocks(maps: Sequence[EmbeddingMap]) -> list[Block]:
     if not maps:
         return []
-    by_name = {embedding.name: embedding for embedding in maps}
-    titles = {
-        name: f"{model_label(embedding.model)}, {short(embedding.condition)}"
-        for name, embedding in by_name.items()
-    }
+    map_of_name = {embedding.name: embedding for embedding in maps}
+    titles = {}
+    for embedding in maps:
+        label = model_label(embedding.model)
+        titles[embedding.name] = f"{label}, {short(embedding.condition)}"
 
     def read(name: str) -> list[Block]:
-        embedding = by_name[name]
+        embedding = map_of_name[name]
+        images = counted(len(embedding.points), "image")
         note = "Each line joins an original to its perturbed image. Crosses are failures."
         if embedding.left_out:
             note += f" {counted(embedding.left_out, 'image')} could no longer be read."
         chart = Chart(
             titles[name],
             embedding_map(embedding.points, embedding.explained),
-            f"{counted(len(embedding.points), 'image')} with the perturbed version in the plane of "
-            "the two main components of the features.",
+            f"{images} with the perturbed version in the plane of the two main components of the "
+            "features.",
             note,
             link="map",
         )
@@ -529,12 +587,16 @@ def _maps(maps: Sequence[EmbeddingMap]) -> list[Block]:
     return [Chooser("Map of", "map_of", titles, read, printed=[first], first=first, listed=True)]
 
 
+def _maps_of_run(figures: RunFigures) -> Sequence[EmbeddingMap]:
+    return read_maps(figures.run)
+
+
 MAP = Question(
     "map",
     "Map",
-    _maps,
+    _map_blocks,
     "how far perturbed images move",
-    figures=lambda figures: read_maps(figures.run),
+    figures=_maps_of_run,
     link="map",
     view=IMAGES,
 )
