@@ -13,7 +13,7 @@ import resource
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import h11
@@ -40,6 +40,9 @@ _DESCRIPTORS_OF_OTHERS = 640
 _DESCRIPTORS_OF_A_PAGE = 4
 """Its connection, and its session's event loop."""
 
+_FEWEST_CONNECTIONS = 16
+"""Connections that are accepted however few descriptors there are."""
+
 RECORDS_A_MINUTE = 10
 """Log records of one kind in a minute, such as of one error."""
 
@@ -54,58 +57,69 @@ def limit() -> None:
     limit_log()
     limit_time()
     limit_count(_most_connections())
-    limit_messages(int(config.get_option("server.maxWidgetStateSize")) * 2**20)
+    most_megabytes = int(config.get_option("server.maxWidgetStateSize"))
+    limit_messages(most_megabytes * 2**20)
+
+
+class _Timer(NamedTuple):
+    """The timer of a connection, for the headers of a request or else for its body."""
+
+    is_for_headers: bool
+    handle: asyncio.TimerHandle
 
 
 def limit_time() -> None:
     """Close a connection whose request does not arrive in time."""
-    made = H11Protocol.connection_made
-    received = H11Protocol.data_received
-    lost = H11Protocol.connection_lost
-    # Whether it is for the headers, and the timer itself.
-    timers: WeakKeyDictionary[H11Protocol, tuple[bool, asyncio.TimerHandle]] = WeakKeyDictionary()
+    original_connection_made = H11Protocol.connection_made
+    original_data_received = H11Protocol.data_received
+    original_connection_lost = H11Protocol.connection_lost
+    timers: WeakKeyDictionary[H11Protocol, _Timer] = WeakKeyDictionary()
 
     def stop(connection: H11Protocol) -> None:
-        if connection in timers:
-            _, timer = timers.pop(connection)
-            timer.cancel()
+        timer = timers.pop(connection, None)
+        if timer is not None:
+            timer.handle.cancel()
 
     def expire(connection: H11Protocol) -> None:
         del timers[connection]
         if connection.flow.read_paused:  # we are the slow ones
-            start(connection, is_head=False)
+            start(connection, is_for_headers=False)
         else:
             connection.transport.close()
 
-    def start(connection: H11Protocol, is_head: bool) -> None:
-        seconds = HEAD_SECONDS if is_head else BODY_SECONDS
-        timers[connection] = is_head, connection.loop.call_later(seconds, expire, connection)
+    def start(connection: H11Protocol, *, is_for_headers: bool) -> None:
+        seconds = HEAD_SECONDS if is_for_headers else BODY_SECONDS
+        handle = connection.loop.call_later(seconds, expire, connection)
+        timers[connection] = _Timer(is_for_headers, handle)
 
     def watch(connection: H11Protocol) -> None:
         """Start or stop the timer, by what is expected of the visitor next."""
+        if connection not in connection.connections:  # it is closed or a WebSocket by now
+            stop(connection)
+            return
         state = connection.conn.their_state
-        is_http = connection in connection.connections  # neither closed nor a WebSocket by now
-        if is_http and state is h11.IDLE:
-            waits_for_head = connection in timers and timers[connection][0]
-            if not waits_for_head:
+        if state is h11.IDLE:
+            # One timer for all headers: it does not start again with each part of them.
+            timer = timers.get(connection)
+            if timer is None or not timer.is_for_headers:
                 stop(connection)
-                start(connection, is_head=True)
+                start(connection, is_for_headers=True)
         else:
             stop(connection)
-            if is_http and state is h11.SEND_BODY:
-                start(connection, is_head=False)
+            if state is h11.SEND_BODY:
+                start(connection, is_for_headers=False)
 
     def connection_made(self: H11Protocol, transport: asyncio.Transport) -> None:
-        made(self, transport)
+        original_connection_made(self, transport)
         watch(self)
 
     def data_received(self: H11Protocol, data: bytes) -> None:
-        received(self, data)
+        original_data_received(self, data)
         watch(self)
 
     def connection_lost(self: H11Protocol, exc: Exception | None) -> None:
         stop(self)
-        lost(self, exc)
+        original_connection_lost(self, exc)
 
     H11Protocol.connection_made = connection_made  # type: ignore[method-assign]
     H11Protocol.data_received = data_received  # type: ignore[method-assign]
@@ -114,10 +128,10 @@ def limit_time() -> None:
 
 def limit_count(most: int) -> None:
     """Refuse connections while ``most`` are open."""
-    made = H11Protocol.connection_made
+    original_connection_made = H11Protocol.connection_made
 
     def connection_made(self: H11Protocol, transport: asyncio.Transport) -> None:
-        made(self, transport)
+        original_connection_made(self, transport)
         if len(self.connections) > most:
             _LOG.warning("Refused a connection: %s are open, which is the limit.", most)
             transport.abort()
@@ -130,25 +144,29 @@ def limit_messages(most: int) -> None:
 
     Streamlit refuses it afterwards, and holds up to ``server.maxMessageSize`` of each until then.
     """
-    begin = WebSocketsSansIOProtocol.__init__
+    original_init = WebSocketsSansIOProtocol.__init__
 
-    def begin_with_limit(self: WebSocketsSansIOProtocol, *others: Any, **named: Any) -> None:
-        begin(self, *others, **named)
+    def init_with_limit(self: WebSocketsSansIOProtocol, *args: Any, **kwargs: Any) -> None:
+        original_init(self, *args, **kwargs)
         self.conn.max_message_size = most
 
-    WebSocketsSansIOProtocol.__init__ = begin_with_limit  # type: ignore[method-assign]
+    WebSocketsSansIOProtocol.__init__ = init_with_limit  # type: ignore[method-assign]
 
 
 def _most_connections() -> int:
     """The connections for which this process has descriptors; raises its own limit, if it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        soft = _DESCRIPTORS_WANTED
-    elif soft < _DESCRIPTORS_WANTED:
-        is_free = hard == resource.RLIM_INFINITY
-        soft = _DESCRIPTORS_WANTED if is_free else min(hard, _DESCRIPTORS_WANTED)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(16, (soft - _DESCRIPTORS_OF_OTHERS) // _DESCRIPTORS_OF_A_PAGE)
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft_limit == resource.RLIM_INFINITY:
+        descriptors = _DESCRIPTORS_WANTED
+    elif soft_limit >= _DESCRIPTORS_WANTED:
+        descriptors = soft_limit
+    else:
+        descriptors = _DESCRIPTORS_WANTED
+        if hard_limit != resource.RLIM_INFINITY:
+            descriptors = min(hard_limit, _DESCRIPTORS_WANTED)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard_limit))
+    connections = (descriptors - _DESCRIPTORS_OF_OTHERS) // _DESCRIPTORS_OF_A_PAGE
+    return max(_FEWEST_CONNECTIONS, connections)
 
 
 class RareRecords(logging.Filter):
@@ -161,11 +179,10 @@ class RareRecords(logging.Filter):
         self._counts: Counter[tuple[object, ...]] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        first_line = str(record.msg).partition("\n")[0]
-        error = record.exc_info[0] if record.exc_info else None
-        kind = (record.name, record.levelno, first_line[:80], error)
+        """Whether ``record`` is logged."""
+        kind = _kind(record)
+        minute = int(time.monotonic() / 60)
         with self._lock:
-            minute = int(time.monotonic() / 60)
             if minute != self._minute:
                 self._minute = minute
                 self._counts.clear()
@@ -174,6 +191,13 @@ class RareRecords(logging.Filter):
         if count == RECORDS_A_MINUTE:
             record.msg = f"{record.msg} (more of these are not logged within this minute)"
         return count <= RECORDS_A_MINUTE
+
+
+def _kind(record: logging.LogRecord) -> tuple[object, ...]:
+    """What records have in common that count together: the message without what is filled in."""
+    first_line = str(record.msg).partition("\n")[0]
+    error_type = record.exc_info[0] if record.exc_info else None
+    return (record.name, record.levelno, first_line[:80], error_type)
 
 
 def limit_log() -> None:

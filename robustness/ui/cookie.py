@@ -21,7 +21,8 @@ Header = tuple[bytes, bytes]
 def issue() -> str:
     """A new cookie as text: its name, "=" and its signed value."""
     value = secrets.token_urlsafe(24)
-    return f"{_name()}={value}.{secret.signature(_PURPOSE, value)}"
+    signature = secret.signature(_PURPOSE, value)
+    return f"{_name()}={value}.{signature}"
 
 
 def replace_in(headers: Sequence[Header]) -> tuple[list[Header], bool]:
@@ -29,25 +30,33 @@ def replace_in(headers: Sequence[Header]) -> tuple[list[Header], bool]:
 
     An invented cookie is left out, others stay.
     """
-    own_name = _name()
     replaced: list[Header] = []
-    is_known = False
-    for name, header in headers:
-        if name != b"cookie":
-            replaced.append((name, header))
+    has_signed_cookie = False
+    for header_name, header in headers:
+        if header_name != b"cookie":
+            replaced.append((header_name, header))
             continue
-        kept = []
-        for part in header.decode("latin-1").split(";"):
-            cookie, _, value = part.partition("=")
-            cookie = cookie.strip()
-            value = value.strip()
-            if cookie == own_name and _is_signed(value):
-                kept.append(f"{COOKIE}={value}")
-                is_known = True
-            elif cookie != COOKIE:
-                kept.append(part.strip())
-        replaced.append((name, "; ".join(kept).encode("latin-1")))
-    return replaced, is_known
+        cookies, is_signed = _replace_in_cookies(header.decode("latin-1"))
+        has_signed_cookie = has_signed_cookie or is_signed
+        replaced.append((header_name, cookies.encode("latin-1")))
+    return replaced, has_signed_cookie
+
+
+def _replace_in_cookies(header: str) -> tuple[str, bool]:
+    """As ``replace_in``, in the value of one header."""
+    signed_name = _name()
+    cookies = []
+    has_signed_cookie = False
+    for cookie in header.split(";"):
+        name, _, value = cookie.partition("=")
+        name = name.strip()
+        value = value.strip()
+        if name == signed_name and _is_signed(value):
+            cookies.append(f"{COOKIE}={value}")
+            has_signed_cookie = True
+        elif name != COOKIE:
+            cookies.append(cookie.strip())
+    return "; ".join(cookies), has_signed_cookie
 
 
 def _is_signed(text: str) -> bool:
@@ -56,9 +65,10 @@ def _is_signed(text: str) -> bool:
 
 
 def _name() -> str:
-    """The name of the cookie.
+    """The name of the cookie in the browser.
 
     Browsers send the cookies of all servers of one host to each of them. With a name of its own,
     an installation does not replace another one's.
     """
-    return f"{COOKIE}_{secret.signature('name of the cookie', COOKIE)[:8]}"
+    suffix = secret.signature("name of the cookie", COOKIE)[:8]
+    return f"{COOKIE}_{suffix}"
