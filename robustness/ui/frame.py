@@ -16,6 +16,7 @@ import streamlit as st
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from streamlit.delta_generator import DeltaGenerator
 
 from robustness import plugins
 from robustness.base import settings
@@ -64,13 +65,13 @@ CONTENT = "content"
 """Id of the page's content, after the navigation."""
 
 _ICON = Path(__file__).with_name("icon.png")  # Streamlit would fetch a named icon from the web
-_SIDEBAR = 232
-"""Its width in pixels; the style reserves the same."""
-_SETTINGS_ICON = ":material/settings:"
 _STYLE = Path(__file__).with_name("style.css")
+_SETTINGS_ICON = ":material/settings:"
 
+_SIDEBAR_WIDTH = 232
+"""In pixels; the style reserves the same."""
 
-_BODY = re.compile("(?<=[<]body>)")
+_START_OF_BODY = re.compile("(?<=[<]body>)")
 """Where the style is: after Streamlit's own in the head, it wins."""
 
 
@@ -81,17 +82,24 @@ def _style() -> Html:
 
 @cache
 def _index() -> str:
-    return _BODY.sub(lambda _: _style(), index_page(), count=1)
+    """The HTML of every page before its script runs, with the style."""
+    style = _style()
+    # By a function, as backslashes of a text to insert have a meaning.
+    return _START_OF_BODY.sub(lambda _: style, index_page(), count=1)
 
 
 async def _answer_index(_request: Request) -> Response:
     return HTMLResponse(_index(), headers={"Cache-Control": "no-cache"})
 
 
-ROUTES = [
-    Route(f"/{'' if script == 'app.py' else Path(script).stem}", _answer_index, methods=["GET"])
-    for script, *_ in PAGES
-]
+def _path(script: str) -> str:
+    """The path of a page in its address."""
+    if script == "app.py":
+        return "/"
+    return f"/{Path(script).stem}"
+
+
+ROUTES = [Route(_path(script), _answer_index, methods=["GET"]) for script, _, _ in PAGES]
 """Routes of the pages' HTML before their scripts run."""
 
 
@@ -106,19 +114,11 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         page_title=f"{title} · Robustness",
         page_icon=_ICON,
         layout="wide",
-        initial_sidebar_state=_SIDEBAR,
+        initial_sidebar_state=_SIDEBAR_WIDTH,
     )
     st.html(_style())  # again, for a script that runs without our server
     arrive(title)
-    with st.sidebar:
-        st.html(html("skip", target=skips_to))
-        st.markdown("### Robustness")
-        st.caption("Are image classifiers still correct when the image is not perfect?")
-        carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
-        for path, label, icon in PAGES:
-            page_link(path, label, icon, carried)
-        under_way = st.container()
-        components.history("history")
+    jobs_place = _show_navigation(skips_to)
     st.html(html("target", name=CONTENT))
     st.title(title, anchor=False)
     if introduction:
@@ -136,7 +136,7 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         st.stop()
     session.enter()
     say()
-    with under_way, boundary():
+    with jobs_place, boundary():
         jobs.sidebar(st.query_params.get(RUN) if title == RUN_PAGE else None)
     with boundary(_SETTINGS_ICON):  # what is built in keeps working
         plugins.load()
@@ -144,3 +144,17 @@ def page(title: str, introduction: str, skips_to: str = CONTENT) -> Iterator[Non
         own.refresh()
     with boundary():
         yield
+
+
+def _show_navigation(skips_to: str) -> DeltaGenerator:
+    """Draw the sidebar; return the container in it for the jobs under way."""
+    with st.sidebar:
+        st.html(html("skip", target=skips_to))
+        st.markdown("### Robustness")
+        st.caption("Are image classifiers still correct when the image is not perfect?")
+        carried = {name: st.query_params[name] for name in CARRIED if name in st.query_params}
+        for script, label, icon in PAGES:
+            page_link(script, label, icon, carried)
+        jobs_place = st.container()
+        components.history("history")
+    return jobs_place

@@ -20,16 +20,18 @@ def html(part: str, **values: Any) -> Html:
 
     ``Html`` stays as it is. Everything else is escaped, and invisible characters become numbers.
     """
-    return Html(getattr(_parts(), part)(**values))
+    macro = getattr(_parts(), part)
+    return Html(macro(**values))
 
 
 def drawings(maps: Iterable[BandMap]) -> Html:
     """``maps`` one below the other, without clicks; they escape their texts themselves."""
-    return Html("".join(each.html for each in maps))
+    return Html("".join(band_map.html for band_map in maps))
 
 
 @cache
 def _parts() -> Any:
+    """The macros of the template, as attributes."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -40,9 +42,11 @@ def _parts() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "share": share}
+    environment.filters.update(percent=percent, share=share)
     return environment.get_template("parts.html.j2").module
 
 
 def _printable(value: Any) -> Any:
-    return unhidden(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    """``value`` as a template shows it: text from outside has no invisible characters."""
+    is_text = isinstance(value, str) and not hasattr(value, "__html__")
+    return unhidden(value) if is_text else value
