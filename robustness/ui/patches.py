@@ -50,8 +50,13 @@ LOGGERS_OF_SESSIONS = (
 
 def keep_shared_caches() -> None:
     """Let a browser that clears caches clear its own session, not the caches of everybody."""
-    clear_own: Any = lambda session: session._session_state.clear()  # noqa: E731
-    AppSession._handle_clear_cache_request = clear_own  # type: ignore[method-assign]
+
+    def clear_own_session(session: AppSession) -> None:
+        session._session_state.clear()
+
+    AppSession._handle_clear_cache_request = (  # type: ignore[method-assign]
+        clear_own_session  # type: ignore[assignment]
+    )
 
 
 def send_all_of_fragments() -> None:
@@ -61,14 +66,16 @@ def send_all_of_fragments() -> None:
     to what the browser has nor what fragments within have drawn. What these stand in may be
     missing in the browser, and the page goes blank.
     """
-    drop = ForwardMsgQueue.clear
+    original_clear = ForwardMsgQueue.clear
 
     def clear(
         queue: ForwardMsgQueue,
         retain_lifecycle_msgs: bool = False,
         fragment_ids_this_run: list[str] | None = None,
     ) -> None:
-        drop(queue, retain_lifecycle_msgs, None if fragment_ids_this_run is None else [])
+        if fragment_ids_this_run is not None:
+            fragment_ids_this_run = []  # the messages of no fragment are dropped
+        original_clear(queue, retain_lifecycle_msgs, fragment_ids_this_run)
 
     ForwardMsgQueue.clear = clear  # type: ignore[method-assign, assignment]
 
@@ -79,19 +86,24 @@ def take_values_in_turn() -> None:
     Streamlit starts a run while the one before ends, and asks whether that is cancelled before it
     takes its values, not meanwhile: older values could replace those of the latest click.
     """
-    begin = SafeSessionState.__init__
-    take = SafeSessionState.on_script_will_rerun
-    locks: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by session, for its runs
+    original_init = SafeSessionState.__init__
+    original_take = SafeSessionState.on_script_will_rerun
+    # By session: each of its runs has a state of its own around the one of the session.
+    locks: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
-    def share_lock(runs: SafeSessionState, state: Any, *others: Any, **named: Any) -> None:
-        begin(runs, state, *others, **named)
-        object.__setattr__(runs, "_lock", locks.setdefault(id(state), threading.RLock()))
+    def init_with_shared_lock(
+        runs: SafeSessionState, state: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        original_init(runs, state, *args, **kwargs)
+        lock = locks.setdefault(id(state), threading.RLock())
+        # As the class itself does: its ``__setattr__`` sets a value of the session.
+        object.__setattr__(runs, "_lock", lock)
 
-    def take_in_turn(runs: SafeSessionState, *values: Any, **named: Any) -> None:
-        with runs._lock:  # it asks again whether the run is cancelled
-            take(runs, *values, **named)
+    def take_in_turn(runs: SafeSessionState, *args: Any, **kwargs: Any) -> None:
+        with runs._lock:  # the original asks again whether the run is cancelled
+            original_take(runs, *args, **kwargs)
 
-    SafeSessionState.__init__ = share_lock  # type: ignore[method-assign, assignment]
+    SafeSessionState.__init__ = init_with_shared_lock  # type: ignore[method-assign, assignment]
     SafeSessionState.on_script_will_rerun = take_in_turn  # type: ignore[method-assign, assignment]
 
 
@@ -101,7 +113,11 @@ def keep_kernels() -> None:
     That discards the prepared kernels of every loaded model, which live as long as the process:
     SqueezeNet's next gradient pass took 1.5 s instead of 0.05 s.
     """
-    script_runner._clean_problem_modules = lambda: None
+
+    def clean_nothing() -> None:
+        pass
+
+    script_runner._clean_problem_modules = clean_nothing
 
 
 def stay_off_the_network() -> None:
@@ -110,7 +126,11 @@ def stay_off_the_network() -> None:
     Streamlit asks a public host whenever a connection names a foreign origin, and everybody waits.
     The operator names the address instead: ``server.corsAllowedOrigins``.
     """
-    net_util.get_external_ip = lambda: None
+
+    def unknown_address() -> None:
+        return None
+
+    net_util.get_external_ip = unknown_address
 
 
 def index_page() -> str:
@@ -132,19 +152,24 @@ def is_click_dropped(key: str) -> bool:
     if context is None:
         return False
     state = context.session_state._state
-    widget = state._key_id_mapper.get_id_from_key(key, "")
-    clicks = state._new_widget_state
-    if widget is None or widget not in clicks:
+    widget_id = state._key_id_mapper.get_id_from_key(key, "")
+    new_values = state._new_widget_state
+    if widget_id is None or widget_id not in new_values:
         return False
-    before = clicks.widget_metadata.get(widget)
-    was_called = before is not None and before.callback is not None and not before.disabled
-    return bool(clicks[widget]) and not was_called
+    is_clicked = bool(new_values[widget_id])
+    metadata = new_values.widget_metadata.get(widget_id)  # of the button as it was drawn last
+    was_called = metadata is not None and metadata.callback is not None and not metadata.disabled
+    return is_clicked and not was_called
 
 
 def open_sessions() -> int:
     """The number of browsers that have a page open."""
-    manager = getattr(runtime.get_instance(), "_session_mgr", None) if runtime.exists() else None
-    return manager.num_active_sessions() if manager else 0
+    if not runtime.exists():
+        return 0
+    manager = getattr(runtime.get_instance(), "_session_mgr", None)
+    if not manager:
+        return 0
+    return manager.num_active_sessions()
 
 
 def report_departures(report: Callable[[AppSession, bool], None]) -> None:
@@ -154,15 +179,16 @@ def report_departures(report: Callable[[AppSession, bool], None]) -> None:
     of its own and three descriptors, in case the browser returns. It drops the session when later
     ones take its place, and closes its descriptors only when garbage is collected.
     """
-    disconnect = WebsocketSessionManager.disconnect_session
+    original_disconnect = WebsocketSessionManager.disconnect_session
 
     def disconnect_and_report(self: WebsocketSessionManager, session_id: str) -> None:
         active = self.get_active_session_info(session_id)
-        disconnect(self, session_id)
-        if active is not None:
-            session = active.session
-            has_run = active.script_run_count > 0 or session._scriptrunner is not None
-            report(session, has_run)
+        original_disconnect(self, session_id)
+        if active is None:
+            return
+        session = active.session
+        has_run = active.script_run_count > 0 or session._scriptrunner is not None
+        report(session, has_run)
 
     WebsocketSessionManager.disconnect_session = (  # type: ignore[method-assign]
         disconnect_and_report
@@ -173,26 +199,32 @@ def uploaded_files() -> dict[str, list[bytes]]:
     """The contents of the files that each session has uploaded, by session."""
     manager = Runtime.instance().uploaded_file_mgr
     assert isinstance(manager, MemoryUploadedFileManager)
-    # As lists: other threads add files meanwhile.
-    return {
-        session: [file.data for file in list(own.values())]
-        for session, own in list(manager.file_storage.items())
-    }
+    contents = {}
+    # Lists of what is there now, as other threads add files meanwhile.
+    for session_id, files in list(manager.file_storage.items()):
+        contents[session_id] = [file.data for file in list(files.values())]
+    return contents
 
 
 def forget_files(uploads: object) -> None:
-    """Free the files in this server's memory that an uploader, now gone, was ``uploads``."""
+    """Free the files in this server's memory of an uploader that is gone.
+
+    ``uploads`` was its value: a file, a list of files, or anything else for none.
+    """
     context = get_script_run_ctx()
-    manager = Runtime.instance().uploaded_file_mgr if Runtime.exists() else None
-    if context is None or not isinstance(manager, MemoryUploadedFileManager):
+    if context is None or not Runtime.exists():
         return
-    for file in uploads if isinstance(uploads, list) else [uploads]:
+    manager = Runtime.instance().uploaded_file_mgr
+    if not isinstance(manager, MemoryUploadedFileManager):
+        return
+    files = uploads if isinstance(uploads, list) else [uploads]
+    for file in files:
         if isinstance(file, UploadedFile):
             manager.remove_file(context.session_id, file.file_id)
 
 
 def restore_link() -> None:
-    """After the browser's Back or Forward, restores what Streamlit dropped from the link.
+    """After the browser's Back or Forward, restore what Streamlit dropped from the link.
 
     It drops every parameter that a control of the previous page was bound to.
     """
@@ -200,8 +232,11 @@ def restore_link() -> None:
     if context is None or not context.is_history_navigation:
         return
     link = parse_qs(sanitize_query_string(context.query_string), keep_blank_values=True)
-    names = {*st.query_params, *EMBED_QUERY_PARAMS_KEYS}
-    dropped = {name: values for name, values in link.items() if not names & {name, name.lower()}}
+    known_names = {*st.query_params, *EMBED_QUERY_PARAMS_KEYS}
+    dropped = {}
+    for name, values in link.items():
+        if name not in known_names and name.lower() not in known_names:
+            dropped[name] = values
     if dropped:
         with context.session_state.query_params() as parameters:
             parameters.set_initial_query_params(context.query_string)
@@ -228,34 +263,40 @@ def change_link(values: Mapping[str, str]) -> None:
 def report_ignored_values(
     report: Callable[[str, str, str], None], number: Callable[[str], float | None]
 ) -> None:
-    """Call ``report`` with key, value and reason if a control takes not what the link has for it.
+    """Call ``report`` with key, value and reason if a control does not take the link's value.
 
     Streamlit drops or corrects the value without a word, and fails at an infinite number.
     ``number`` reads numbers, which a control takes as they are or not at all.
     """
-    seed = SessionState._seed_widget_from_url
+    original_seed = SessionState._seed_widget_from_url
 
-    def is_taken(metadata: Any, value: str | list[str]) -> bool:
-        said = number(value if isinstance(value, str) else value[-1])
-        return said is not None and metadata.deserializer(said) == said
+    def is_number_taken(metadata: Any, value: str | list[str]) -> bool:
+        text = value if isinstance(value, str) else value[-1]
+        linked_number = number(text)
+        return linked_number is not None and metadata.deserializer(linked_number) == linked_number
 
     def seed_and_report(
-        state: SessionState, metadata: Any, key: str, widget: str, value: str | list[str]
+        state: SessionState, metadata: Any, key: str, widget_id: str, value: str | list[str]
     ) -> bool:
         is_empty = is_empty_url_value(value)
-        takes = False
+        is_number = metadata.value_type == "double_value"
+        is_seeded = False
         is_whole = False
-        if metadata.value_type != "double_value" or is_empty or is_taken(metadata, value):
-            takes = seed(state, metadata, key, widget, value)
-            chosen = state._new_session_state[key] if takes else metadata.deserializer(None)
-            with suppress(ValueError, TypeError, IndexError):
-                parsed = parse_url_param(value, metadata.value_type)
-                is_whole = parsed == metadata.serializer(chosen)
-        else:
+        if is_number and not is_empty and not is_number_taken(metadata, value):
             state._clear_url_param(key)
+        else:
+            is_seeded = original_seed(state, metadata, key, widget_id, value)
+            if is_seeded:
+                control_value = state._new_session_state[key]
+            else:
+                control_value = metadata.deserializer(None)
+            with suppress(ValueError, TypeError, IndexError):
+                linked_value = parse_url_param(value, metadata.value_type)
+                is_whole = linked_value == metadata.serializer(control_value)
         if not is_whole and not is_empty:
-            report(key, value if isinstance(value, str) else ", ".join(value), "not a valid value")
-        return takes
+            text = value if isinstance(value, str) else ", ".join(value)
+            report(key, text, "not a valid value")
+        return is_seeded
 
     SessionState._seed_widget_from_url = seed_and_report  # type: ignore[method-assign, assignment]
 
@@ -266,15 +307,15 @@ def forget_locks_of_values() -> None:
     Streamlit keeps one for each value that was ever computed, also of those that a cache dropped:
     a held slider added 80 MB an hour.
     """
-    begin = Cache.__init__
+    original_init = Cache.__init__
 
-    def begin_without_locks(cache: Cache[Any]) -> None:
-        begin(cache)
+    def init_with_weak_locks(cache: Cache[Any]) -> None:
+        original_init(cache)
         cache._value_locks = WeakValueDictionary()  # type: ignore[assignment]
 
-    def lock(cache: Cache[Any], value_key: str) -> threading.Lock:
+    def value_lock(cache: Cache[Any], value_key: str) -> threading.Lock:
         with cache._value_locks_lock:
             return cache._value_locks.setdefault(value_key, threading.Lock())
 
-    Cache.__init__ = begin_without_locks  # type: ignore[method-assign, assignment]
-    Cache.compute_value_lock = lock  # type: ignore[method-assign, assignment]
+    Cache.__init__ = init_with_weak_locks  # type: ignore[method-assign, assignment]
+    Cache.compute_value_lock = value_lock  # type: ignore[method-assign, assignment]
