@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,9 @@ from robustness.ui.html import Html
 from robustness.ui.patches import ComponentRenderer
 
 _HERE = Path(__file__).parent
+
 _DRAWING = "drawing"
+"""Session key: the number of the last drawing."""
 
 FIRST_STRENGTH = 0.6
 """First strength of a perturbation without a setting of the study: ImageNet-C's severity 3."""
@@ -48,27 +49,36 @@ def first_strength(record: Perturbation) -> float:
     """The strength with which ``record`` is added."""
     if not record.graded:
         return 1.0
-    return FIRST_STRENGTH if record.study_strength is None else record.study_strength
+    if record.study_strength is None:
+        return FIRST_STRENGTH
+    return record.study_strength
 
 
 def marks(record: Perturbation) -> list[dict[str, Any]]:
     """The marks of the slider of ``record``: the study's setting and ImageNet-C's severities."""
     if not record.graded:
         return []
-    positions: dict[float, list[str]] = {}
+    labels_at: dict[float, list[str]] = {}
     for severity, strength in enumerate(record.severity_strengths, start=1):
-        positions.setdefault(strength, []).append(f"severity {severity}")
+        labels_at.setdefault(strength, []).append(f"severity {severity}")
     if record.study_strength is not None:
-        positions.setdefault(record.study_strength, []).append("the study's setting")
-    return [
-        {"value": value, "label": ", ".join(names), "strong": value == record.study_strength}
-        for value, names in sorted(positions.items())
-    ]
+        labels_at.setdefault(record.study_strength, []).append("the study's setting")
+    slider_marks = []
+    for strength in sorted(labels_at):
+        slider_marks.append(
+            {
+                "value": strength,
+                "label": ", ".join(labels_at[strength]),
+                "strong": strength == record.study_strength,
+            }
+        )
+    return slider_marks
 
 
 def _records() -> list[dict[str, Any]]:
     """The data of each perturbation that the stack shows, in the order of the registry."""
-    order = [record.name for record, _ in ordered(dict.fromkeys(REGISTRY.names, 1.0))]
+    every_perturbation = dict.fromkeys(REGISTRY.names, 1.0)
+    order = [record.name for record, _ in ordered(every_perturbation)]
     return [
         {
             "name": record.name,
@@ -90,21 +100,25 @@ def _component(name: str, script: str) -> ComponentRenderer:
     return st.components.v2.component(f"robustness_{name}", js=script, isolate_styles=False)
 
 
-_FIRST = REGISTRY.names
+_BUILT_IN = REGISTRY.names
 
 
 @cache
-def _stack(names: tuple[str, ...]) -> ComponentRenderer:
-    """The stack for the perturbations ``names``; plugins may add some later."""
-    suffix = "" if names == _FIRST else f"_{zlib.crc32(' '.join(names).encode()):x}"
+def _stack(perturbations: tuple[str, ...]) -> ComponentRenderer:
+    """The stack for ``perturbations``, all of the registry: plugins may add some later."""
+    name = "stack"
+    if perturbations != _BUILT_IN:
+        # Another script needs another name: Streamlit knows a component by it.
+        checksum = zlib.crc32(" ".join(perturbations).encode())
+        name = f"stack_{checksum:x}"
     records = f"const RECORDS = {json.dumps(_records())};\nconst ROUNDS = {list(ROUNDS)};\n"
     scripts = _files("slider.js", "picker.js", "bands.js", "stack.js")
-    return _component(f"stack{suffix}", records + scripts)
+    return _component(name, records + scripts)
 
 
-def stack(**mounted: Any) -> Any:
-    """Draw the stack; ``mounted`` is as for any component."""
-    return _stack(REGISTRY.names)(**mounted)
+def stack(**arguments: Any) -> Any:
+    """Draw the stack, with the arguments of any component."""
+    return _stack(REGISTRY.names)(**arguments)
 
 
 _pair = _component("pair", _files("slider.js", "pair.js"))
@@ -118,10 +132,16 @@ _stage = _component("stage", _files("stage.js"))
 _history = _component("history", _files("dragging.js", "texts.js", "history.js"))
 
 
-def pack(header: Mapping[str, Any], pictures: Sequence[bytes]) -> bytes:
-    """``header`` and ``pictures`` as one message for ``unpack`` of the scripts."""
-    head = json.dumps({**header, "sizes": [len(picture) for picture in pictures]}).encode()
-    return b"".join([struct.pack(">I", len(head)), head, *pictures])
+def pack(header: Mapping[str, Any], images: Sequence[bytes]) -> bytes:
+    """``header`` and ``images`` as one message for ``unpack`` of the scripts.
+
+    It is the header's length in four bytes, the header as JSON with the ``sizes`` of the images,
+    and the images.
+    """
+    sizes = [len(image) for image in images]
+    encoded_header = json.dumps({**header, "sizes": sizes}).encode()
+    header_length = struct.pack(">I", len(encoded_header))
+    return b"".join([header_length, encoded_header, *images])
 
 
 def unpack(message: bytes, most: int | None = None) -> tuple[dict[str, Any], list[bytes]]:
@@ -132,22 +152,34 @@ def unpack(message: bytes, most: int | None = None) -> tuple[dict[str, Any], lis
     """
     if len(message) < 4:
         raise ValueError("expected a message with a header")
-    at = 4 + int.from_bytes(message[:4])
-    header = json.loads(message[4:at])
+    end_of_header = 4 + int.from_bytes(message[:4])
+    header = json.loads(message[4:end_of_header])
     sizes = header.get("sizes") if isinstance(header, dict) else None
+    # By type: True is an int, too.
     if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
         raise ValueError("expected sizes of at least 0")
-    if (most is not None and len(sizes) > most) or at + sum(sizes) != len(message):
+    has_too_many = most is not None and len(sizes) > most
+    if has_too_many or end_of_header + sum(sizes) != len(message):
         raise ValueError("expected sizes that add up to the message")
-    ends = [at + end for end in accumulate(sizes)]
-    return header, [message[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    images = []
+    start = end_of_header
+    for size in sizes:
+        images.append(message[start : start + size])
+        start += size
+    return header, images
 
 
 def pair(
     key: str, header: Mapping[str, Any], before: bytes, after: bytes, remedied: bytes = b""
 ) -> None:
-    """Draw two or three PNGs of one size to compare; an empty ``before`` keeps the one shown."""
-    _pair(key=key, data=pack(header, [before, after, *([remedied] if remedied else [])]))
+    """Draw two or three PNGs of one size to compare.
+
+    An empty ``before`` keeps the one shown; an empty ``remedied`` is left out.
+    """
+    images = [before, after]
+    if remedied:
+        images.append(remedied)
+    _pair(key=key, data=pack(header, images))
 
 
 def remedies(
@@ -184,9 +216,10 @@ def next_drawing() -> int:
     The browser drops a part with a smaller number than another. Numbers start at the time in
     milliseconds, as a page in the browser may outlive its session.
     """
-    state = st.session_state
-    state[_DRAWING] = state.get(_DRAWING, time.time_ns() // 10**6) + 1
-    return int(state[_DRAWING])
+    milliseconds = time.time_ns() // 10**6
+    number = int(st.session_state.get(_DRAWING, milliseconds)) + 1
+    st.session_state[_DRAWING] = number
+    return number
 
 
 def answers(place: AbstractContextManager[Any], key: str, content: Answers, drawing: int) -> None:
@@ -214,9 +247,9 @@ def frame(key: str) -> bytes | None:
         return None
 
 
-def place(key: str, what: str) -> None:
-    """Scroll back to the link to an image of ``what`` that was followed."""
-    _place(key=key, data={"id": what})
+def place(key: str, run_id: str) -> None:
+    """Scroll back to the link to an image of the run that was followed."""
+    _place(key=key, data={"id": run_id})
 
 
 def stage(key: str, story: str) -> None:
@@ -228,8 +261,11 @@ def stage(key: str, story: str) -> None:
 
 
 def history(key: str) -> None:
-    """What every page has: a Back that leads to the previous page, our words for a lost connection
-    and a refused file, and a mark while a file is dragged over it."""
+    """Add to a page what no control of Streamlit does.
+
+    This is a Back that leads to the previous page, our words for a lost connection and a refused
+    file, and a mark while a file is dragged over the page.
+    """
     _history(key=key)
 
 
@@ -243,5 +279,6 @@ def sent(key: str, name: str) -> dict[str, Any] | None:
         report = st.session_state[key][name]
     except (KeyError, TypeError):
         return None
-    whole = isinstance(report, dict) and isinstance(report.get("n"), int)
-    return report if whole else None
+    if isinstance(report, dict) and isinstance(report.get("n"), int):
+        return report
+    return None
