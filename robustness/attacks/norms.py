@@ -17,13 +17,13 @@ from robustness.perturbations import Images
 
 Floats = NDArray[np.floating[Any]]
 Sizes = Floats
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Images]
+"""A function that draws one change of a shape (S, S, 3)."""
 
 _SMALLEST = np.float32(1e-20)
 """Gradients smaller than this count as zero."""
-
-
-_ROUNDS = 50
-"""Upper limit of iterations; a search needs about five."""
+_MOST_ITERATIONS = 50
+"""Upper limit of Newton's iterations, which are about five."""
 
 
 @dataclass(frozen=True)
@@ -45,40 +45,62 @@ class Norm:
     project: Callable[[Images, Sizes], Images]
     steepest: Callable[[Images], Images]
     dual: Callable[[Images], Sizes]
-    inside: Callable[[np.random.Generator, tuple[int, ...]], Images]
-    noise: Callable[[np.random.Generator, tuple[int, ...]], Images]
+    inside: Draw
+    noise: Draw
 
     def shortest(self, images: Images, gradients: Images, gains: Floats) -> Images:
-        """The smallest changes of ``images`` that gain ``gains`` (N,) to first order within [0, 1].
+        """Return the smallest changes of ``images`` within [0, 1] that gain ``gains`` (N,).
 
-        If the box does not allow the gain, they end at its border. With u the steepest direction,
-        the change is min(t |u|, room) along the signs of u, for the t with enough gain. The gain is
-        concave in t, so that Newton's method reaches t from below (FAB sorts instead: Croce & Hein,
-        ICML 2020, section 2.2).
+        Gains are to first order, by ``gradients`` (N, S, S, 3). If the box does not allow the gain,
+        changes end at its border. With u the steepest direction, the change is min(t |u|, room)
+        along the signs of u, for the t with enough gain. The gain is concave in t, so that Newton's
+        method reaches t from below (FAB sorts instead: Croce & Hein, ICML 2020, section 2.2).
         """
-        ways = self.steepest(gradients) * column(np.sign(gains))
-        room = np.where(ways > 0, 1 - images, images) * (ways != 0)
-        pace = np.abs(ways)
-        slope = np.abs(gradients)
-        sizes = np.abs(gains).astype(np.float64)
-        reach = np.zeros(len(images))
-        for _ in range(_ROUNDS):
-            free = pace * column(reach) < room
-            gained = np.where(free, 0, slope * room).sum((1, 2, 3), dtype=np.float64)
-            rate = np.where(free, slope * pace, 0).sum((1, 2, 3), dtype=np.float64)
-            further = np.divide(sizes - gained, rate, out=reach.copy(), where=rate > 0)
-            if (further <= reach * (1 + 1e-7)).all():
+        directions = self.steepest(gradients) * column(np.sign(gains))
+        speeds = np.abs(directions)
+        room = np.where(directions > 0, 1 - images, images) * (directions != 0)
+        slopes = np.abs(gradients)
+        needed = np.abs(gains).astype(np.float64)
+        times = np.zeros(len(images))  # t of each image
+        for _ in range(_MOST_ITERATIONS):
+            is_free = speeds * column(times) < room
+            # Values at the border have gained all they can; the others gain at a constant rate.
+            gained = np.where(is_free, 0, slopes * room).sum((1, 2, 3), dtype=np.float64)
+            rates = np.where(is_free, slopes * speeds, 0).sum((1, 2, 3), dtype=np.float64)
+            later = np.divide(needed - gained, rates, out=times.copy(), where=rates > 0)
+            if (later <= times * (1 + 1e-7)).all():
                 break
-            reach = np.maximum(further, reach)
-        return np.sign(ways) * np.minimum(pace * column(reach), room)
+            times = np.maximum(later, times)
+        return np.sign(directions) * np.minimum(speeds * column(times), room)
 
 
 REGISTRY: Registry[Norm] = Registry("norm")
 
 
 def column(sizes: Sizes) -> Images:
-    """``sizes`` (N,) reshaped to multiply images (N, S, S, 3)."""
+    """Return ``sizes`` (N,) reshaped to multiply images (N, S, S, 3)."""
     return np.asarray(sizes, np.float32)[:, None, None, None]
+
+
+def _largest_value(changes: Floats) -> Sizes:
+    return np.abs(changes).max((1, 2, 3))
+
+
+def _clip(changes: Images, sizes: Sizes) -> Images:
+    limits = column(sizes)
+    return np.clip(changes, -limits, limits)
+
+
+def _sum_of_values(changes: Floats) -> Sizes:
+    return np.array([np.abs(change).sum() for change in changes], np.float32)
+
+
+def _uniform(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    return 2 * stream.random(shape, np.float32) - 1
+
+
+def _random_signs(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    return np.where(stream.random(shape, np.float32) < 0.5, np.float32(-1), np.float32(1))
 
 
 def _length(changes: Floats) -> Sizes:
@@ -87,29 +109,27 @@ def _length(changes: Floats) -> Sizes:
     return np.array([np.sqrt(np.square(row).sum(dtype=np.float64)) for row in rows])
 
 
-def _unit(changes: Images) -> Images:
-    length = _length(changes)
-    scale = np.divide(1, length, out=np.zeros_like(length), where=length > _SMALLEST)
-    return changes * column(scale)
+def _scale_to_unit(changes: Images) -> Images:
+    """The changes scaled to length 1; zero where they have hardly any length."""
+    lengths = _length(changes)
+    factors = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > _SMALLEST)
+    return changes * column(factors)
 
 
-def _shrunk(changes: Images, sizes: Sizes) -> Images:
-    length = _length(changes)
-    scale = np.divide(sizes, length, out=np.ones_like(length), where=length > sizes)
-    return changes * column(scale)
+def _shorten(changes: Images, sizes: Sizes) -> Images:
+    lengths = _length(changes)
+    factors = np.divide(sizes, lengths, out=np.ones_like(lengths), where=lengths > sizes)
+    return changes * column(factors)
 
 
-def _signs(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
-    return np.where(stream.random(shape, np.float32) < 0.5, np.float32(-1), np.float32(1))
+def _random_direction(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    return _scale_to_unit(stream.standard_normal(shape, np.float32)[None])[0]
 
 
-def _direction(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
-    return _unit(stream.standard_normal(shape, np.float32)[None])[0]
-
-
-def _ball(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+def _uniform_in_ball(stream: np.random.Generator, shape: tuple[int, ...]) -> Images:
+    # The volume of a ball grows with the radius to the power of the dimension.
     radius = stream.random() ** (1 / np.prod(shape))
-    return _direction(stream, shape) * np.float32(radius)
+    return _random_direction(stream, shape) * np.float32(radius)
 
 
 REGISTRY.add(
@@ -119,12 +139,12 @@ REGISTRY.add(
         meaning="the largest change of any value",
         epsilon=8 / 255,
         most=1.0,  # the full range of a pixel
-        size=lambda changes: np.abs(changes).max((1, 2, 3)),
-        project=lambda changes, sizes: np.clip(changes, -column(sizes), column(sizes)),
+        size=_largest_value,
+        project=_clip,
         steepest=np.sign,
-        dual=lambda changes: np.array([np.abs(one).sum() for one in changes], np.float32),
-        inside=lambda stream, shape: 2 * stream.random(shape, np.float32) - 1,
-        noise=_signs,
+        dual=_sum_of_values,
+        inside=_uniform,
+        noise=_random_signs,
     )
 )
 REGISTRY.add(
@@ -135,10 +155,10 @@ REGISTRY.add(
         epsilon=0.5,
         most=100.0,  # between two unrelated photographs of 224 pixels lie about as many
         size=_length,
-        project=_shrunk,
-        steepest=_unit,
+        project=_shorten,
+        steepest=_scale_to_unit,
         dual=_length,
-        inside=_ball,
-        noise=_direction,
+        inside=_uniform_in_ball,
+        noise=_random_direction,
     )
 )

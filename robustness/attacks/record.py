@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.attacks import norms
-from robustness.attacks.norms import Norm, Sizes
+from robustness.attacks.norms import Draw, Norm, Sizes
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
 from robustness.base.validation import read_only
@@ -53,23 +53,29 @@ class Task:
 
     @property
     def sign(self) -> np.float32:
-        """The factor of a lead over ``classes``, so that the attack always raises it."""
-        return np.float32(-1 if self.targeted else 1)
+        """The factor of the lead over ``classes``, with which an attack always raises it."""
+        if self.targeted:
+            return np.float32(-1)
+        return np.float32(1)
 
     def within(self, images: Images) -> Images:
-        """The nearest images to ``images`` within the allowed sizes and [0, 1]."""
-        changes = self.norm.project(images - self.clean, self.sizes)
-        changes += self.clean
-        return np.clip(changes, 0, 1, out=changes)
+        """Return the nearest images to ``images`` within the allowed sizes and [0, 1]."""
+        projected = self.norm.project(images - self.clean, self.sizes)
+        projected += self.clean  # in place, as every step of every attack passes here
+        return np.clip(projected, 0, 1, out=projected)
 
-    def around(self, draw: Callable[..., Images]) -> Images:
-        """The originals, each with a change of full size that ``draw`` takes from its stream."""
-        drawn = [draw(stream, self.clean.shape[1:]) for stream in self.streams]
-        changes = np.stack(drawn) * self.sizes[:, None, None, None]
-        return np.clip(self.clean + changes, 0, 1)
+    def around(self, draw: Draw) -> Images:
+        """Return the originals, each with a change that ``draw`` takes from its random stream.
+
+        ``draw`` is the ``inside`` or ``noise`` of the norm; its change is scaled to the allowed
+        size.
+        """
+        shape = self.clean.shape[1:]
+        changes = np.stack([draw(stream, shape) for stream in self.streams])
+        return np.clip(self.clean + changes * self.sizes[:, None, None, None], 0, 1)
 
     def rows(self, places: NDArray[np.intp]) -> Task:
-        """The task of the rows at ``places`` (M,) only."""
+        """Return the task of the rows at ``places`` (M,) only."""
         return replace(
             self,
             clean=read_only(self.clean[places]),
@@ -80,19 +86,20 @@ class Task:
         )
 
     def aimed(self, count: int) -> Task:
-        """Each row ``count`` times, once per most probable other class as the rival.
+        """Return the task with each row ``count`` times, once for each of its most probable rivals.
 
-        There are fewer if the model has fewer classes. The streams are new.
+        These are other classes; there are fewer if the model has fewer classes. The streams are
+        new.
         """
         scores = self.classifier(self.clean).probabilities.copy()
-        scores[np.arange(len(scores)), self.classes] = -1
-        rivals = np.argsort(-scores, axis=1, kind="stable")[:, : min(count, scores.shape[1] - 1)]
-        repeated = self.rows(np.repeat(np.arange(len(rivals)), rivals.shape[1]))
-        return replace(
-            repeated,
-            rivals=rivals.reshape(-1).astype(np.int32),
-            streams=[new for old in self.streams for new in old.spawn(rivals.shape[1])],
-        )
+        scores[np.arange(len(scores)), self.classes] = -1  # last in order
+        rival_count = min(count, scores.shape[1] - 1)
+        rivals = np.argsort(-scores, axis=1, kind="stable")[:, :rival_count]
+        repeated = self.rows(np.repeat(np.arange(len(rivals)), rival_count))
+        streams: list[np.random.Generator] = []
+        for stream in self.streams:
+            streams += stream.spawn(rival_count)
+        return replace(repeated, rivals=rivals.reshape(-1).astype(np.int32), streams=streams)
 
 
 @dataclass
@@ -113,19 +120,19 @@ class State:
     memory: dict[str, NDArray[Any]]
 
     def rows(self, places: NDArray[np.intp]) -> State:
-        """The state of the rows at ``places`` only."""
+        """Return the state of the rows at ``places`` (M,) only."""
         return State(
-            self.images[places],
-            self.step,
-            self.gain[places],
-            self.scores[places],
-            self.gradient[places],
-            {name: values[places] for name, values in self.memory.items()},
+            images=self.images[places],
+            step=self.step,
+            gain=self.gain[places],
+            scores=self.scores[places],
+            gradient=self.gradient[places],
+            memory={name: values[places] for name, values in self.memory.items()},
         )
 
 
 def at_clean(task: Task) -> Images:
-    """The default start of an attack: the originals."""
+    """Return the originals, from which an attack starts by default."""
     return task.clean.copy()
 
 
@@ -184,11 +191,14 @@ class Attack:
         return self.members or (Member(self.name),)
 
     def total_steps(self, steps: int, restarts: int) -> int:
-        """The largest number of steps of the loop; only ``random`` members are restarted."""
-        return sum(
-            steps * turn.share * (restarts if REGISTRY[turn.name].random else 1)
-            for turn in self.turns
-        )
+        """Return the largest number of steps of the loop; only ``random`` members are restarted."""
+        total = 0
+        for member in self.turns:
+            member_steps = steps * member.share
+            if REGISTRY[member.name].random:
+                member_steps *= restarts
+            total += member_steps
+        return total
 
 
 REGISTRY: Registry[Attack] = Registry("attack")
@@ -200,20 +210,22 @@ MAX_RESTARTS = 100
 
 
 def parse_epsilon(text: str) -> float:
-    """The number in ``text``, such as "8/255" or "0.03". Raises ``ParameterError`` otherwise."""
-    parts = text.split("/")
+    """Return the number in ``text``, such as "8/255" or "0.03".
+
+    Raises ``ParameterError`` for a text that is no finite number.
+    """
+    numerator, slash, denominator = text.partition("/")
     try:
-        values = [float(part) for part in parts]
-        if len(values) > 2:
-            raise ValueError
-        value = values[0] / values[1] if len(values) == 2 else values[0]
-        if not math.isfinite(value):
-            raise ValueError
-        return value
+        value = float(numerator)
+        if slash:
+            value /= float(denominator)
     except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not math.isfinite(value):
         raise ParameterError(
             f"Expected an epsilon as a number or a fraction such as 8/255, got {text!r}."
-        ) from None
+        )
+    return value
 
 
 @dataclass(frozen=True)
@@ -221,8 +233,7 @@ class AttackSpec:
     """An attack with its settings, made by ``AttackSpec.of``.
 
     ``epsilon`` is the largest change allowed, in ``norm``, of images of 224 pixels in [0, 1]: see
-    ``at_side``. ``target``
-    is the class to reach; None for any other class.
+    ``at_side``. ``target`` is the class to reach; None for any other class.
     """
 
     name: str
@@ -245,27 +256,28 @@ class AttackSpec:
         seed: int = 0,
         target: int | None = None,
     ) -> AttackSpec:
-        """Defaults are those of the attack's record, and of epsilon those of the norm's.
+        """Return the attack ``name`` with settings, by default those of its record and norm.
 
         Raises ``UnknownNameError`` for an attack or norm that does not exist, and
         ``ParameterError`` for a setting out of range or one that this attack does not have.
         """
         record = REGISTRY[name]
-        chosen = norms.REGISTRY[norm or record.norms[0]]
-        if chosen.name not in record.norms:
+        chosen_norm = norms.REGISTRY[norm or record.norms[0]]
+        if chosen_norm.name not in record.norms:
             raise ParameterError(
-                f"{record.label} is bounded in {' or '.join(record.norms)}, got {chosen.name}."
+                f"{record.label} is bounded in {' or '.join(record.norms)}, got {chosen_norm.name}."
             )
-        size = float(chosen.epsilon if epsilon is None else epsilon)
-        if not 0 <= size <= chosen.most:  # also refuses NaN
+        size = float(chosen_norm.epsilon if epsilon is None else epsilon)
+        if not 0 <= size <= chosen_norm.most:  # also refuses NaN
+            usual = Fraction(chosen_norm.epsilon).limit_denominator(LEVELS)
             raise ParameterError(
-                f"Expected an epsilon in {chosen.label} between 0 and {chosen.most:g}, got "
-                f"{size:g}; the usual one is {Fraction(chosen.epsilon).limit_denominator(LEVELS)}."
+                f"Expected an epsilon in {chosen_norm.label} between 0 and {chosen_norm.most:g}, "
+                f"got {size:g}; the usual one is {usual}."
             )
-        count = record.steps if steps is None else steps
-        if not 1 <= count <= record.most_steps:
+        step_count = record.steps if steps is None else steps
+        if not 1 <= step_count <= record.most_steps:
             expected = "1 step" if record.most_steps == 1 else f"1 to {record.most_steps} steps"
-            raise ParameterError(f"{record.label} takes {expected}, got {count}.")
+            raise ParameterError(f"{record.label} takes {expected}, got {step_count}.")
         if not 1 <= restarts <= MAX_RESTARTS:
             raise ParameterError(f"Expected 1 to {MAX_RESTARTS} restarts, got {restarts}.")
         if restarts > 1 and not record.random:
@@ -277,15 +289,28 @@ class AttackSpec:
             raise ParameterError(
                 f"{record.label} cannot aim at a class; leave the target out, or use PGD."
             )
-        return cls(record.name, chosen.name, size, count, restarts, check_seed(seed), target)
+        return cls(
+            name=record.name,
+            norm=chosen_norm.name,
+            epsilon=size,
+            steps=step_count,
+            restarts=restarts,
+            seed=check_seed(seed),
+            target=target,
+        )
 
     @property
     def record(self) -> Attack:
         return REGISTRY[self.name]
 
     def reached(self, top1: NDArray[Any] | int, own: int) -> NDArray[np.bool_]:
-        """Which predictions are a success: the target or, without one, any class but ``own``."""
-        return np.asarray(top1 != own if self.target is None else top1 == self.target)
+        """Return which predictions ``top1`` are a success.
+
+        That is the target or, without one, any class but ``own``.
+        """
+        if self.target is None:
+            return np.asarray(top1 != own)
+        return np.asarray(top1 == self.target)
 
     @property
     def total_steps(self) -> int:
@@ -300,16 +325,18 @@ class AttackSpec:
         return f"{self.epsilon:.3g}"
 
     def at_side(self, side: int) -> float:
-        """Epsilon for images of ``side`` pixels a side.
+        """Return epsilon for images of ``side`` pixels a side.
 
         The L2 norm of the same change of every pixel grows with the side, that in L-infinity stays.
         """
-        return self.epsilon * side / REFERENCE_SIDE if self.norm == "l2" else self.epsilon
+        if self.norm == "l2":
+            return self.epsilon * side / REFERENCE_SIDE
+        return self.epsilon
 
     def scaled_to(self, side: int) -> AttackSpec:
-        """The same attack with the epsilon ``at_side``."""
+        """Return the same attack with the epsilon ``at_side``."""
         return replace(self, epsilon=self.at_side(side))
 
     def seeded(self, seed: int) -> AttackSpec:
-        """The same attack with another seed."""
+        """Return the same attack with another seed."""
         return replace(self, seed=check_seed(seed))
