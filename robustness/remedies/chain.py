@@ -1,17 +1,12 @@
-"""The record of a remedy, and the registry of remedies.
+"""Remedies, and chains of them such as ``median+tta``: applied to batches, or as Python code.
 
-A remedy acts between the perturbed image and the prediction, and needs no training. Its functions
-take and return one 8-bit RGB image (S, S, 3), as a product's own code would.
+A remedy acts between the perturbed image and the prediction, and needs no training. Some act on the
+image: they denoise, sharpen, or restore contrast, exposure and colour. Their functions take and
+return one 8-bit RGB image (S, S, 3), as a product's own code would, and are complete with OpenCV
+and NumPy alone, so that a product can copy them. Others act on the prediction, by several views of
+one image or by several models.
 
-Remedies in a row, ``median`` or ``median+tta``: applied to batches, or as Python code.
-
-Study images are float32 RGB in [0, 1], shape (N, S, S, 3), on the 8-bit grid.
-
-Remedies on the image: denoise, sharpen, restore contrast, exposure and colour.
-
-Each function is complete with OpenCV and NumPy alone, so that a product can copy it.
-
-Remedies on the prediction: by several views of one image, or by several models.
+Batches are study images: float32 RGB in [0, 1], shape (N, S, S, 3), on the 8-bit grid.
 """
 
 from __future__ import annotations
@@ -116,22 +111,24 @@ class Remedy:
 
     @property
     def id(self) -> str:
-        """Its name, with the temperature if it is written with one; ``parse`` reads it back."""
+        """The name, with the temperature if it is written with one; ``parse`` reads it back."""
         if not self.range:
             return self.name
         number = str(self.temperature).removesuffix(".0")
         return f"{self.name}={number}"
 
     def gated(self, image: Levels) -> Levels:
-        """``image`` after the remedy, or itself while the gate is closed.
+        """Return ``image`` after the remedy, or itself while the gate is closed.
 
         Raises ``PluginError`` for a result that is no such image. The function cannot write to
         ``image``.
         """
-        if self.gate is not None and not self.gate.detector(image) > self.gate.threshold:
-            return image
-        what = f"remedy {self.name!r}"
-        return checked_array(what, self.function(read_only(image)), image.shape, "uint8", "u1")
+        if self.gate is not None:
+            is_open = self.gate.detector(image) > self.gate.threshold
+            if not is_open:
+                return image
+        result = self.function(read_only(image))
+        return checked_array(f"remedy {self.name!r}", result, image.shape, "uint8", "u1")
 
 
 REGISTRY: Registry[Remedy] = Registry("remedy")
@@ -139,11 +136,10 @@ remedy = REGISTRY.decorator(Remedy)
 """A decorator that registers a function of one image; keywords are the fields of ``Remedy``."""
 
 
-def add_gated(name: str, of: str, gate: Gate, *, label: str, source: str) -> Remedy:
-    """Register the remedy ``of`` behind ``gate``, as ``name``."""
-    return REGISTRY.add(
-        replace(REGISTRY[of], name=name, label=label, kind=GATED, gate=gate, source=source)
-    )
+def _add_gated(name: str, ungated: str, gate: Gate, *, label: str, source: str) -> None:
+    """Register the remedy ``ungated`` behind ``gate``, as ``name``."""
+    remedy = REGISTRY[ungated]
+    REGISTRY.add(replace(remedy, name=name, label=label, kind=GATED, gate=gate, source=source))
 
 
 if TYPE_CHECKING:
@@ -199,20 +195,23 @@ class Chain:
         return len(self._views)
 
     def image(self, image: Levels) -> Levels:
-        """One 8-bit RGB image (H, W, 3) after the remedies on the image."""
-        on_image = self.remedies if self.on_image else self.remedies[:-1]
-        for remedy in on_image:
+        """Return one 8-bit RGB image (H, W, 3) after the remedies on the image."""
+        remedies = self.remedies
+        if not self.on_image:
+            remedies = remedies[:-1]
+        for remedy in remedies:
             image = remedy.gated(np.ascontiguousarray(image))
         return image
 
     def images(self, images: Images) -> Images:
-        """``images`` (N, S, S, 3) after the remedies on the image; a new array."""
+        """Return ``images`` (N, S, S, 3) after the remedies on the image, as a new array."""
         return self._changed(images, ORIGINAL)
 
     def views(self, images: Images) -> list[Images]:
-        """The views of ``images`` that a model predicts, each (N, S, S, 3)."""
+        """Return the views of ``images`` that a model predicts, each (N, S, S, 3)."""
         if not self.changes_images:
-            return [images]  # not rounded: those between 8-bit images have a slope
+            # They are not rounded, as gradients need images between those of 8 bits.
+            return [images]
         return [self._changed(images, view) for view in self._views]
 
     @property
@@ -222,17 +221,18 @@ class Chain:
         return self.last.views
 
     def _changed(self, images: Images, view: ImageView) -> Images:
-        remedied = np.empty(images.shape, np.uint8)
-        for image, out in zip(to_uint8(images), remedied, strict=True):
-            out[:] = view.change(self.image(image))
-        return from_uint8(remedied)
+        changed = np.empty(images.shape, np.uint8)
+        for index, image in enumerate(to_uint8(images)):
+            changed[index] = view.change(self.image(image))
+        return from_uint8(changed)
 
     def tempered(self, probabilities: Floats) -> Floats:
-        """softmax(log p / T) of ``probabilities`` p (N, classes); no top-1 class changes."""
+        """Return softmax(log p / T) of ``probabilities`` p (N, classes); top-1 classes stay."""
         if self.last.temperature == 1:
             return probabilities
+        # As powers of ratios to the highest, which need no logarithm of 0.
         highest = probabilities.max(axis=1, keepdims=True).astype(np.float64)
-        powers = (probabilities / highest) ** (1 / self.last.temperature)  # 0 stays 0
+        powers = (probabilities / highest) ** (1 / self.last.temperature)
         tempered = np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
         # Two nearly equal probabilities may become the same number, of which argmax takes the
         # first: the top-1 class gets the next larger number.
@@ -242,18 +242,21 @@ class Chain:
         return tempered
 
     def weights(self, probabilities: Floats) -> Floats:
-        """The weight of each view, (views, N), from its ``probabilities`` (views, N, classes)."""
-        views, count, _ = probabilities.shape
+        """Return the weights (views, N) of views with the ``probabilities`` (views, N, classes)."""
+        view_count, image_count, _ = probabilities.shape
         if self.last.combine != SUREST:
-            return np.full((views, count), 1 / views, np.float32)
-        confidence = probabilities.max(axis=2)
-        best = confidence.argmax(axis=0)
-        surer = confidence.max(axis=0) > confidence[0] + self.last.margin
-        chosen = np.where(surer, best, 0)
-        return np.asarray(np.arange(views)[:, None] == chosen, np.float32)
+            return np.full((view_count, image_count), 1 / view_count, np.float32)
+        confidences = probabilities.max(axis=2)
+        surest = confidences.argmax(axis=0)
+        exceeds_first = confidences.max(axis=0) > confidences[0] + self.last.margin
+        chosen = np.where(exceeds_first, surest, 0)
+        return np.asarray(np.arange(view_count)[:, None] == chosen, np.float32)
 
     def back(self, gradients: Sequence[Floats]) -> Floats:
-        """The gradient for the images, from one of each view; straight through the rest."""
+        """Return the gradient (N, S, S, 3) for the images, from the one of each view.
+
+        It passes straight through the remedies on the image.
+        """
         combined = np.zeros_like(gradients[0])
         for view, gradient in zip(self._views, gradients, strict=True):
             combined += np.stack([view.back(image) for image in gradient])
@@ -261,7 +264,7 @@ class Chain:
 
 
 def parse(text: str | Iterable[str] | Chain) -> Chain:
-    """The chain that ``text`` describes, such as ``median``, ``median+tta`` or a list of both.
+    """Return the chain of a text such as ``median`` or ``median+tta``, or of a list of such.
 
     Raises ``UnknownNameError`` for an unknown remedy, ``ParameterError`` for a remedy on the
     prediction before the end, for more than ``MOST``, for a temperature out of range or for a
@@ -295,11 +298,12 @@ def parse(text: str | Iterable[str] | Chain) -> Chain:
 
 
 def _remedy(text: str) -> Remedy:
-    name, sign, number = (part.strip() for part in text.partition("="))
-    remedy = REGISTRY[name]
+    text = text.strip()
+    name, equals, number = text.partition("=")
+    remedy = REGISTRY[name.strip()]
     if remedy.range is None:
-        if sign:
-            raise ParameterError(f"Expected {remedy.name} without a number, got {text.strip()!r}.")
+        if equals:
+            raise ParameterError(f"Expected {remedy.name} without a number, got {text!r}.")
         return remedy
     low, high = remedy.range
     try:
@@ -309,13 +313,13 @@ def _remedy(text: str) -> Remedy:
     if not low <= value <= high:
         raise ParameterError(
             f"Expected a number from {low:g} to {high:g}, as in {remedy.name}=1.7, got "
-            f"{text.strip()!r}. The command calibrate fits it."
+            f"{text!r}. The command calibrate fits it."
         )
     return replace(remedy, temperature=value, label=f"{remedy.label} {value:g}")
 
 
 def parse_all(texts: str | Iterable[str]) -> tuple[Chain, ...]:
-    """The chains of a text such as ``median,autocontrast,tta``, or of several; each once."""
+    """Return the chains of a text such as ``median,tta``, or of several texts, each once."""
     if isinstance(texts, str):
         texts = texts.split(",")
     chains: dict[Chain, None] = {}
@@ -332,33 +336,35 @@ _HEAD = '''def remedied(image: np.ndarray) -> np.ndarray:
 
 
 def python(chain: Chain) -> str:
-    """The source of functions of one RGB image, uint8 (H, W, 3), that do what ``chain`` does.
+    """Return Python code that does what ``chain`` does to one RGB image, uint8 (H, W, 3).
 
-    The last, ``remedied``, calls the others. Raises ``ParameterError`` for a chain that acts on
-    the prediction.
+    It defines functions, of which the last, ``remedied``, calls the others. Raises
+    ``ParameterError`` for a chain that acts on the prediction.
     """
     if not chain.on_image:
         raise ParameterError(
             f"Expected a remedy on the image to copy as code, got {chain.id}. Use "
             "load_model(name).with_remedies([...])."
         )
-    functions: dict[str, Callable[..., Any]] = {}
-    steps = []
-    parts = ["import cv2\nimport numpy as np"]
+    functions: dict[str, Callable[..., Any]] = {}  # each once, though a remedy may come twice
+    calls = []
     for remedy in chain.remedies:
-        step = f"image = {remedy.function.__name__}(image)"
-        functions[remedy.function.__name__] = remedy.function
+        name = remedy.function.__name__
+        functions[name] = remedy.function
+        call = f"image = {name}(image)"
         if remedy.gate is not None:
             detector = remedy.gate.detector
             functions[detector.__name__] = detector
-            step = f"if {detector.__name__}(image) > {remedy.gate.threshold}:\n    {step}"
-        steps.append(step)
+            call = f"if {detector.__name__}(image) > {remedy.gate.threshold}:\n    {call}"
+        calls.append(call)
+    parts = ["import cv2\nimport numpy as np"]
     for function in functions.values():
         source = inspect.getsource(function)
         without_decorator = source[source.index("def ") :].strip()
         parts.append(re.sub(r"\bLevels\b", "np.ndarray", without_decorator))
-    body = textwrap.indent("\n".join([*steps, "return image"]), "    ")
-    return "\n\n\n".join([*parts, f"{_HEAD}{body}\n"])
+    body = textwrap.indent("\n".join([*calls, "return image"]), "    ")
+    parts.append(f"{_HEAD}{body}\n")
+    return "\n\n\n".join(parts)
 
 
 _on_image = partial(remedy, kind=ON_IMAGE)
@@ -530,18 +536,18 @@ def flat(image: Levels) -> float:
     return float(1 - (high - low) / 255)
 
 
-add_gated(
+_add_gated(
     "median_if_impulsive",
     "median",
-    Gate(impulsive, 0.02, 0.05),
+    Gate(impulsive, threshold=0.02, false_alarms=0.05),
     label="Median if impulsive",
     source="the 3 x 3 median of feature squeezing behind a detector of outliers, as in Hwang & "
     "Haddad's adaptive median, IEEE Transactions on Image Processing 1995",
 )
-add_gated(
+_add_gated(
     "autocontrast_if_flat",
     "autocontrast",
-    Gate(flat, 0.35, 0.09),
+    Gate(flat, threshold=0.35, false_alarms=0.09),
     label="Autocontrast if flat",
     source="Pillow's autocontrast behind a detector of low contrast, as scikit-image's "
     "is_low_contrast",
@@ -551,29 +557,35 @@ add_gated(
 def view(
     *, flip: bool = False, turn: int = 0, scale: float = 1.0, shift: tuple[float, float] = (0, 0)
 ) -> ImageView:
-    """The image after a flip, quarter turns, and an enlargement around its centre.
+    """Return a view: the image after a flip, quarter turns, and an enlargement around its centre.
 
     ``shift`` moves the centre, in shares of the side. Beyond the edges the image is mirrored.
     """
 
     def matrix(side: int) -> Plane:
+        """The affine map (2, 3) of pixels of the image to pixels of the view."""
         angle = math.pi / 2 * turn
-        centre = (side - 1) / 2
         cosine = round(math.cos(angle))
         sine = round(math.sin(angle))
-        linear = scale * np.array([[cosine, sine], [-sine, cosine]]) @ np.diag([1 - 2 * flip, 1])
+        rotation = scale * np.array([[cosine, sine], [-sine, cosine]])
+        mirror = np.diag([-1 if flip else 1, 1])
+        linear = rotation @ mirror
+        centre = (side - 1) / 2
         offset = centre - linear @ [centre, centre] - scale * side * np.array(shift)
         return np.column_stack([linear, offset]).astype(np.float32)
 
     def change(image: Levels) -> Levels:
         side = len(image)
-        view = cv2.warpAffine(image, matrix(side), (side, side), borderMode=cv2.BORDER_REFLECT_101)
-        return np.asarray(view)
+        warped = cv2.warpAffine(
+            image, matrix(side), (side, side), borderMode=cv2.BORDER_REFLECT_101
+        )
+        return np.asarray(warped)
 
     def back(gradient: Plane) -> Plane:
         side = len(gradient)
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpAffine(gradient, matrix(side), (side, side), flags=how)
+        inverse = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        warped = cv2.warpAffine(gradient, matrix(side), (side, side), flags=inverse)
+        # A pixel of the image is so many of the view.
         return np.asarray(warped * np.float32(scale**2))
 
     return ImageView(change, back)
