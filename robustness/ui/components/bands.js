@@ -29,9 +29,9 @@ class Bands {
       this.asked = true;
       this.consider();
     });
-    for (const at of AXIS) {
-      const mark = make("span", "", { textContent: at });
-      mark.style.setProperty("--at", bandPlace(at));
+    for (const strength of AXIS) {
+      const mark = make("span", "", { textContent: strength });
+      mark.style.setProperty("--at", bandPlace(strength));
       this.axis.append(mark);
     }
     this.wake = () => (document.hidden ? this.cancel() : this.consider());
@@ -66,7 +66,8 @@ class Bands {
 
   // The strength at which the first model breaks, beyond `after`.
   next(after) {
-    return Math.min(...[...this.breaks.values()].filter((at) => at !== null && at > after));
+    const strengths = [...this.breaks.values()].filter((strength) => strength !== null);
+    return Math.min(...strengths.filter((strength) => strength > after));
   }
 
   move(name) {
@@ -91,8 +92,10 @@ class Bands {
 
   consider() {
     this.draw();
-    const ready = this.stack.data && !this.stack.held && this.stack.sender.idle && PARTS.complete;
-    if (!ready || !this.of || document.hidden || PARTS.camera?.running || this.abort) return;
+    const isAtRest = this.stack.data && !this.stack.held && this.stack.sender.idle;
+    if (!isAtRest || !PARTS.complete) return; // images and predictions come first
+    if (!this.of || document.hidden || PARTS.camera?.running) return;
+    if (this.abort) return; // they are on their way
     if (this.rounds >= ROUNDS.length || this.finer) return;
     const abort = (this.abort = new AbortController());
     this.timer = setTimeout(() => this.ask(abort), REST_BEFORE);
@@ -155,14 +158,15 @@ class Bands {
   place() {
     const root = PARTS.pair?.root.querySelector(".rb-below");
     if (!root || PARTS.bands !== this) return;
-    const live = PARTS.camera?.running; // its frames have no bands
-    const label = !live && this.of && BY_NAME.get(this.of).label;
-    const none = live ? "" : "Pick a perturbation.";
-    const text = label ? `${label}: where each model breaks` : none;
+    const isLive = PARTS.camera?.running; // its frames have no bands
+    const hasBands = Boolean(this.of) && !isLive;
+    let text = "";
+    if (hasBands) text = `${BY_NAME.get(this.of).label}: where each model breaks`;
+    else if (!isLive) text = "Pick a perturbation.";
     if (this.say.textContent !== text) this.say.textContent = text;
     this.more.hidden = !this.finer;
-    this.axis.hidden = !label;
-    root.classList.toggle("rb-banded", Boolean(label));
+    this.axis.hidden = !hasBands;
+    root.classList.toggle("rb-banded", hasBands);
     const axis = root.querySelector(".rb-axis");
     // Another stack may have stood here before.
     if (axis && !axis.contains(this.axis)) axis.replaceChildren(this.say, this.more, this.axis);

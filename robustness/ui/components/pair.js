@@ -13,6 +13,11 @@ function draw(canvas, picture) {
   canvas.getContext("2d", { willReadFrequently: true }).drawImage(picture, 0, 0);
 }
 
+// Where the pointer is in a box, as shares of its sides.
+function positionIn(box, event) {
+  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+}
+
 class Pair {
   constructor(parent) {
     const link = new URLSearchParams(location.search);
@@ -54,12 +59,8 @@ class Pair {
       });
       this.bar.append(node);
     }
-    for (const [text, label, by] of [["−", "Smaller", 0.5], ["+", "Larger", 2]]) {
-      const node = make("button", "rb-view rb-zoom", { type: "button", textContent: text });
-      node.setAttribute("aria-label", label);
-      node.addEventListener("click", () => this.magnify(by));
-      this.bar.append(node);
-    }
+    this.addZoom("−", "Smaller", 0.5);
+    this.addZoom("+", "Larger", 2);
     this.text = make("p", "rb-note");
     this.bar.append(this.text);
     const [top, below] = ["rb-top", "rb-below"].map((name) => make("div", name));
@@ -67,6 +68,13 @@ class Pair {
     parent.append(this.root);
     this.listen();
     this.look(this.view);
+  }
+
+  addZoom(text, label, factor) {
+    const node = make("button", "rb-view rb-zoom", { type: "button", textContent: text });
+    node.setAttribute("aria-label", label);
+    node.addEventListener("click", () => this.magnify(factor));
+    this.bar.append(node);
   }
 
   // --- display ---
@@ -81,49 +89,56 @@ class Pair {
     draw(this.canvases.after, after);
     if (remedied) draw(this.canvases.remedied, remedied);
     this.root.classList.toggle("rb-third", Boolean(remedied));
-    // Of a held slider the difference is drawn only where it is in sight.
-    const hidden = PARTS.stack?.held && this.view !== "Difference";
-    const differ = hidden || this.subtract(data.gain, data.signed);
-    const another = data.altBefore !== this.shown;
-    this.shown = data.altBefore;
-    if (another && !differ && this.view === "Difference") this.look(VIEWS[0]); // instead of black
-    for (const [name, caption, alt] of [
-      ["before", data.before, data.altBefore],
-      ["after", data.after, data.altAfter],
-      ["remedied", data.remedied ?? "", data.altRemedied ?? ""],
-      [
-        "difference",
-        `Difference x ${data.gain}`,
-        `Difference of the images; ${data.signed ? "grey" : "black"} is unchanged`,
-      ],
-    ]) {
-      this.canvases[name].setAttribute("aria-label", alt);
-      const said = this.frames.querySelector(`.rb-${name} > figcaption`);
-      said.textContent = caption;
-      said.dataset.before = data.before;
-    }
+    this.updateDifference(data);
+    this.describe("before", data.before, data.altBefore);
+    this.describe("after", data.after, data.altAfter);
+    this.describe("remedied", data.remedied ?? "", data.altRemedied ?? "");
+    const unchanged = data.signed ? "grey" : "black";
+    this.describe(
+      "difference",
+      `Difference x ${data.gain}`,
+      `Difference of the images; ${unchanged} is unchanged`,
+    );
     this.text.textContent = data.text;
     this.tell(); // the server may have rewritten the link
     this.root.dataset.n = data.n;
     this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
   }
 
+  // Give a frame its caption, and its image a text for screen readers.
+  describe(name, caption, alt) {
+    this.canvases[name].setAttribute("aria-label", alt);
+    const figcaption = this.frames.querySelector(`.rb-${name} > figcaption`);
+    figcaption.textContent = caption;
+    figcaption.dataset.before = this.data.before;
+  }
+
+  updateDifference(data) {
+    const isNewImage = data.altBefore !== this.shown;
+    this.shown = data.altBefore;
+    // While a slider is held, the difference is drawn only where it is in sight.
+    if (PARTS.stack?.held && this.view !== "Difference") return;
+    const differ = this.subtract(data.gain, data.signed);
+    // Instead of a black image.
+    if (isNewImage && !differ && this.view === "Difference") this.look(VIEWS[0]);
+  }
+
   // Draw the difference, a signed one around grey, and return whether there is one.
   subtract(gain, signed) {
     const { before, after, difference } = this.canvases;
     const side = after.width;
-    const [a, b] = [before, after].map(
-      (canvas) => canvas.getContext("2d").getImageData(0, 0, side, side).data,
-    );
+    const valuesBefore = before.getContext("2d").getImageData(0, 0, side, side).data;
+    const valuesAfter = after.getContext("2d").getImageData(0, 0, side, side).data;
     const result = new ImageData(side, side);
     let differ = false;
-    for (let i = 0; i < a.length; i += 4) {
-      for (let c = 0; c < 3; c++) {
-        const change = gain * (b[i + c] - a[i + c]);
-        result.data[i + c] = signed ? 128 + change : Math.abs(change);
-        differ ||= a[i + c] !== b[i + c];
+    // Red, green, blue and opacity of one pixel after the other.
+    for (let pixel = 0; pixel < valuesBefore.length; pixel += 4) {
+      for (let i = pixel; i < pixel + 3; i++) {
+        const change = gain * (valuesAfter[i] - valuesBefore[i]);
+        result.data[i] = signed ? 128 + change : Math.abs(change);
+        differ ||= valuesBefore[i] !== valuesAfter[i];
       }
-      result.data[i + 3] = 255;
+      result.data[pixel + 3] = 255;
     }
     if (difference.width !== side) difference.width = difference.height = side;
     difference.getContext("2d").putImageData(result, 0, 0);
@@ -153,17 +168,18 @@ class Pair {
   // finds in the link.
   tell() {
     if (!this.root.isConnected) return;
+    const isDefaultView = this.view === VIEWS[0];
+    const isWiped = this.view === "Wipe" && this.wipe.value !== String(MIDDLE);
+    this.setInLink(VIEW, isDefaultView ? null : this.view.toLowerCase());
+    this.setInLink(WIPE, isWiped ? this.wipe.value : null);
+  }
+
+  setInLink(name, value) {
     const url = new URL(location.href);
-    const wiped = this.view === "Wipe" && this.wipe.value !== String(MIDDLE);
-    for (const [name, value] of [
-      [VIEW, this.view === VIEWS[0] ? null : this.view.toLowerCase()],
-      [WIPE, wiped ? this.wipe.value : null],
-    ]) {
-      if (url.searchParams.get(name) === value) continue; // setting it would rewrite the link
-      if (value === null) url.searchParams.delete(name);
-      else url.searchParams.set(name, value);
-      history.replaceState(history.state, "", url);
-    }
+    if (url.searchParams.get(name) === value) return; // setting it would rewrite the link
+    if (value === null) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+    history.replaceState(history.state, "", url);
   }
 
   // Apply the position of the wipe and the zoom.
@@ -176,8 +192,8 @@ class Pair {
     this.root.classList.toggle("rb-zoomed", this.zoom > 1);
   }
 
-  magnify(by, centre) {
-    this.zoom = Math.min(NEAREST, Math.max(1, this.zoom * by));
+  magnify(factor, centre) {
+    this.zoom = Math.min(NEAREST, Math.max(1, this.zoom * factor));
     if (this.zoom === 1) this.centre = [0.5, 0.5];
     else if (centre) this.centre = centre;
     this.place();
@@ -190,27 +206,20 @@ class Pair {
     new ResizeObserver(() => {
       this.root.closest(".st-key-live")?.style.setProperty("--above", `${this.frames.offsetTop}px`);
     }).observe(this.root);
-    let grip = null;
-    const where = (event, box) => [
-      (event.clientX - box.left) / box.width,
-      (event.clientY - box.top) / box.height,
-    ];
+    let grip = null; // what the pointer holds: the box of an image, and where in it
     this.frames.addEventListener("pointerdown", (event) => {
       const box = event.target.closest(".rb-box")?.getBoundingClientRect();
       if (!box || event.button) return;
-      grip = { box, at: where(event, box), moved: this.zoom > 1 || this.view === "Wipe" };
+      grip = { box, position: positionIn(box, event) };
       if (event.pointerType !== "touch") this.frames.setPointerCapture(event.pointerId);
       if (this.view === "Wipe" && this.zoom === 1) this.slide(event, box, false);
     });
     this.frames.addEventListener("pointermove", (event) => {
       if (!grip) return;
       if (this.zoom > 1 && this.view !== "Wipe") {
-        const [x, y] = where(event, grip.box);
-        const clip = (value) => Math.min(1, Math.max(0, value));
-        const [cx, cy] = this.centre;
-        this.centre = [clip(cx - (x - grip.at[0]) / (this.zoom - 1)), clip(cy - (y - grip.at[1]) / (this.zoom - 1))];
-        grip.at = [x, y];
-        this.place();
+        const position = positionIn(grip.box, event);
+        this.pan(position[0] - grip.position[0], position[1] - grip.position[1]);
+        grip.position = position;
       } else if (this.view === "Wipe") this.slide(event, grip.box, true);
     });
     const release = () => {
@@ -221,7 +230,7 @@ class Pair {
     this.frames.addEventListener("pointercancel", release);
     this.frames.addEventListener("dblclick", (event) => {
       const box = event.target.closest(".rb-box")?.getBoundingClientRect();
-      if (box) this.magnify(this.zoom > 1 ? 1 / NEAREST : 2, where(event, box));
+      if (box) this.magnify(this.zoom > 1 ? 1 / NEAREST : 2, positionIn(box, event));
     });
     this.frames.addEventListener(
       "wheel",
@@ -230,10 +239,21 @@ class Pair {
         const box = event.target.closest(".rb-box")?.getBoundingClientRect();
         if (!box) return;
         event.preventDefault();
-        this.magnify(event.deltaY < 0 ? 1.25 : 0.8, where(event, box));
+        this.magnify(event.deltaY < 0 ? 1.25 : 0.8, positionIn(box, event));
       },
       { passive: false },
     );
+  }
+
+  // Move the enlarged image by shares of its side.
+  pan(x, y) {
+    const clip = (value) => Math.min(1, Math.max(0, value));
+    const [centreX, centreY] = this.centre;
+    this.centre = [
+      clip(centreX - x / (this.zoom - 1)),
+      clip(centreY - y / (this.zoom - 1)),
+    ];
+    this.place();
   }
 
   slide(event, box, dragging) {

@@ -51,10 +51,10 @@ class Stack {
     this.root.setAttribute("aria-label", "Perturbations");
     const heading = make("h2", "rb-unseen", { textContent: "Perturbations" });
     this.study = make("div", "rb-chips");
-    for (const record of RECORDS.filter((one) => one.study !== null)) {
-      const chip = button("rb-chip", record.label, `${record.label}: on or off`, () =>
-        this.toggle(record.name),
-      );
+    for (const record of RECORDS) {
+      if (record.study === null) continue; // it is found by the search
+      const label = `${record.label}: on or off`;
+      const chip = button("rb-chip", record.label, label, () => this.toggle(record.name));
       chip.dataset.name = record.name;
       this.study.append(chip);
     }
@@ -92,8 +92,8 @@ class Stack {
     }
     this.sender.answered(data.n);
     for (const step of this.steps) {
-      const at = data.steps.find((one) => one.name === step.name);
-      if (at && at.strength === step.strength) this.cards.get(step.name)?.say(at.text);
+      const answered = data.steps.find((other) => other.name === step.name);
+      if (answered?.strength === step.strength) this.cards.get(step.name)?.say(answered.text);
     }
     this.picker.update(data);
     this.mark(data.shown);
@@ -116,8 +116,11 @@ class Stack {
     if (!data) {
       this.cut = true; // no direct connection: use the script from now on
       this.report(true);
-    } else if (want === "picture") await PARTS.pair.update(data);
-    else PARTS.answers?.(data.answers);
+    } else if (want === "picture") {
+      await PARTS.pair.update(data);
+    } else {
+      PARTS.answers?.(data.answers);
+    }
   }
 
   // The answer of the server to `want` for the current steps; null without one.
@@ -172,11 +175,8 @@ class Stack {
     const step = { name, strength: record.first, hidden: false };
     this.current = name;
     if (record.graded) this.bands.move(name);
-    this.change(
-      [...this.steps, step].sort(
-        (a, b) => BY_NAME.get(a.name).order - BY_NAME.get(b.name).order,
-      ),
-    );
+    const order = (one) => BY_NAME.get(one.name).order;
+    this.change([...this.steps, step].sort((a, b) => order(a) - order(b)));
   }
 
   // Focus the slider, or the switch, of a perturbation.
@@ -215,15 +215,21 @@ class Stack {
     this.playing = card;
     card.showPlaying(true);
     this.bands.move(name);
-    const strengths = Array.from({ length: PLAY_STEPS + 1 }, (_, step) => step / PLAY_STEPS);
-    for (const strength of [...strengths.filter((at) => at >= start), card.before]) {
+    const strengths = [];
+    for (let step = 0; step <= PLAY_STEPS; step++) {
+      const strength = step / PLAY_STEPS;
+      if (strength >= start) strengths.push(strength);
+    }
+    for (const strength of [...strengths, card.before]) {
       card.slide(strength, true);
       const pause = new Promise((resolve) => setTimeout(resolve, EVERY));
-      do await nextFrame();
-      while (this.playing === card && this.busy);
+      do {
+        await nextFrame();
+      } while (this.playing === card && this.busy);
       await pause;
       if (this.playing !== card) return;
-      if (!goesOn && strength > 0 && Math.abs(strength - this.bands.next(0)) < 1e-9) {
+      const isBreak = strength > 0 && Math.abs(strength - this.bands.next(0)) < 1e-9;
+      if (isBreak && !goesOn) {
         this.stop();
         card.break = this.standing(card);
         return;
@@ -271,42 +277,43 @@ class Stack {
 
   draw() {
     this.settled = this.steps;
-    const active = new Set(this.steps.map((step) => step.name));
-    this.removeCards([...this.cards.keys()].filter((name) => !active.has(name)));
+    this.removeCards();
     if (!this.steps.some((step) => step.name === this.current)) {
       this.current = this.bands.of ?? this.steps[0]?.name;
     }
-    for (const step of this.steps) {
+    this.steps.forEach((step, index) => {
       if (!this.cards.has(step.name)) this.cards.set(step.name, new Card(this, step));
       const card = this.cards.get(step.name);
       card.show(step);
-      if (this.list.children[this.steps.indexOf(step)] !== card.root) {
-        this.list.insertBefore(card.root, this.list.children[this.steps.indexOf(step)] ?? null);
-      }
-    }
+      const present = this.list.children[index] ?? null;
+      if (present !== card.root) this.list.insertBefore(card.root, present);
+    });
     this.empty.hidden = this.steps.length > 0;
     for (const chip of this.study.children) {
       chip.setAttribute("aria-pressed", this.cards.has(chip.dataset.name));
     }
-    this.tabs.replaceChildren(
-      ...this.steps.map((step) => {
-        const label = BY_NAME.get(step.name).label;
-        const tab = button("rb-chip", label, `Show the slider of ${label}`, () => {
-          this.current = step.name;
-          this.draw();
-        });
-        tab.setAttribute("aria-pressed", step.name === this.current);
-        return tab;
-      }),
-    );
+    this.tabs.replaceChildren(...this.steps.map((step) => this.tab(step.name)));
     this.tools();
   }
 
-  removeCards(names) {
-    for (const name of [...names]) {
-      this.cards.get(name).root.remove();
+  // Remove the cards of perturbations that are no longer active.
+  removeCards() {
+    for (const [name, card] of this.cards) {
+      if (this.steps.some((step) => step.name === name)) continue;
+      card.root.remove();
       this.cards.delete(name);
     }
+  }
+
+  // On a phone: the button that shows the slider of a perturbation instead of the others'.
+  tab(name) {
+    const label = BY_NAME.get(name).label;
+    const tab = button("rb-chip", label, `Show the slider of ${label}`, () => {
+      this.current = name;
+      this.draw();
+    });
+    tab.setAttribute("aria-pressed", name === this.current);
+    return tab;
   }
 
   tools() {
