@@ -1,9 +1,9 @@
-"""How features lie in a graph of OpenVINO: its stages, its head, its last grid."""
+"""Features within a graph of OpenVINO: the stages to compare, and the last grid for heat maps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,16 @@ _REARRANGING = {"Reshape", "Squeeze", "Unsqueeze"}
 _MIXING = {"MatMul", "ScaledDotProductAttention", "Einsum", "ShapeOf", "Broadcast", "Tile"}
 """Operations whose result has other positions, or none."""
 
+# --- the layout of features -----------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class Layout:
-    """How a value holds features of places: ``channels`` is their axis, beside that of images.
+    """How a value holds the features at ``height`` x ``width`` positions of an image.
 
-    The places are ``height`` times ``width``; on two axes, or on one that begins with ``before``
-    other tokens, such as a class token.
+    The first axis is that of images, and ``channels`` is the axis of features. Positions are on
+    the two other axes, or on a single one that begins with ``before`` tokens without a position,
+    such as a class token.
     """
 
     channels: int
@@ -44,7 +47,10 @@ class Layout:
 
 
 class FeatureWalk:
-    """The values of a graph that depend on the image, and the ``layouts`` of those with places."""
+    """The values of a graph that depend on the image.
+
+    ``layouts`` are those of the values whose positions in the image are known.
+    """
 
     def __init__(self, graph: Operations) -> None:
         self.graph = graph
@@ -52,14 +58,19 @@ class FeatureWalk:
         self.layouts: dict[Output, Layout] = {}
         self._dependent: set[Output] = set()
         for node in graph.nodes.values():
-            outputs = [(node.name, place) for place in range(len(node.shapes))]
-            if node.type == "Parameter" or (node.type != "ShapeOf" and self.sources(node)):
-                self._dependent.update(outputs)
-                layouts = {output: self._layout(node, self.shape(output)) for output in outputs}
-                self.layouts |= {output: layout for output, layout in layouts.items() if layout}
+            # What reads a shape depends on the size of the image, but not on its pixels.
+            reads_image = node.type != "ShapeOf" and bool(self.sources(node))
+            if node.type != "Parameter" and not reads_image:
+                continue
+            for index in range(len(node.shapes)):
+                output = (node.name, index)
+                self._dependent.add(output)
+                layout = self._layout(node, self.shape(output))
+                if layout is not None:
+                    self.layouts[output] = layout
 
     def sources(self, node: Node) -> list[Output]:
-        """The values that ``node`` reads and that depend on the image."""
+        """The values among those that ``node`` reads that depend on the image."""
         return [read for read in node.reads if read in self._dependent]
 
     def depends(self, output: Output) -> bool:
@@ -67,75 +78,105 @@ class FeatureWalk:
         return output in self._dependent
 
     def projects(self, node: Node) -> bool:
-        """Whether ``node`` multiplies by weights, and so learns features."""
-        return node.type in _PROJECTIONS and len(self.sources(node)) == 1 < len(node.reads)
+        """Whether ``node`` multiplies one value by weights."""
+        if node.type not in _PROJECTIONS:
+            return False
+        return len(self.sources(node)) == 1 and len(node.reads) > 1
 
     def shape(self, output: Output) -> Shape:
         """The shape of ``output``; empty where its rank is not fixed."""
         return self.nodes[output[0]].shapes[output[1]] or ()
 
     def back(
-        self, start: Output, ends: Callable[[Output], bool] = lambda _: False
+        self, start: Output, ends: Callable[[Output], bool] | None = None
     ) -> Iterator[tuple[Node, Output]]:
-        """Nodes back from ``start``, nearest first, each with what it reads of the image; no
-        further than an output that ``ends``."""
+        """Yield the nodes that lead to ``start``, nearest first, each with a value that it reads.
+
+        The values depend on the image. Those for which ``ends`` is True are not followed further.
+        """
         visited = {start}
         pending = [start]
-        for output in pending:
+        for output in pending:  # which grows
             node = self.nodes[output[0]]
             for read in self.sources(node):
                 yield node, read
-                if read not in visited and not ends(read):
-                    visited.add(read)
-                    pending.append(read)
+                if read in visited or (ends is not None and ends(read)):
+                    continue
+                visited.add(read)
+                pending.append(read)
 
     def _layout(self, node: Node, shape: Shape) -> Layout | None:
+        """The layout of an output of ``node`` with this ``shape``; None if it is not known."""
         if None in shape[1:]:
             return None
         sizes = tuple(size or 0 for size in shape)
         if node.type in _CONVOLUTIONS:
-            return Layout(1, *sizes[2:]) if len(sizes) == 4 else None
-        sources = [source for source in self.sources(node) if source in self.layouts]
-        if not sources:
+            if len(sizes) != 4:
+                return None
+            return Layout(1, height=sizes[2], width=sizes[3])
+        source = self._source_with_layout(node)
+        if source is None:
             return None
-        source = max(sources, key=lambda source: self.layouts[source].has_places)
         layout = self.layouts[source]
-        before = self.shape(source)
+        source_shape = self.shape(source)
         if node.type == "Transpose":
             axes = self.graph.constant(node.reads[1])
             if axes[:1] != [0]:
                 return None
-            return Layout(axes.index(layout.channels), layout.height, layout.width, layout.before)
+            return replace(layout, channels=axes.index(layout.channels))
         if node.type in _REARRANGING:
-            return _rearranged(layout, before, shape)
-        if node.type == "MatMul" and self.projects(node) and layout.channels == len(before) - 1:
+            return _rearranged(layout, source_shape, shape)
+        channels_last = layout.channels == len(source_shape) - 1
+        if node.type == "MatMul" and channels_last and self.projects(node):
             return layout
-        if node.type in _MIXING or len(sizes) != len(before):
+        if node.type in _MIXING or len(sizes) != len(source_shape):
             return None
         if len(sizes) == 4:
-            height, width = (s for axis, s in enumerate(sizes) if axis not in (0, layout.channels))
+            # Pooling and padding change the number of positions.
+            height, width = [sizes[axis] for axis in (1, 2, 3) if axis != layout.channels]
             return Layout(layout.channels, height, width)
-        more = sizes[3 - layout.channels] - layout.height * layout.width
-        return Layout(layout.channels, layout.height, layout.width, more) if more >= 0 else None
+        token_axis = 3 - layout.channels
+        before = sizes[token_axis] - layout.height * layout.width
+        if before < 0:
+            return None
+        return replace(layout, before=before)
+
+    def _source_with_layout(self, node: Node) -> Output | None:
+        """The value that ``node`` reads whose layout its result keeps: the first with positions."""
+        sources = [source for source in self.sources(node) if source in self.layouts]
+        for source in sources:
+            if self.layouts[source].has_places:
+                return source
+        if not sources:
+            return None
+        return sources[0]
 
 
-def _rearranged(layout: Layout, before: Shape, shape: Shape) -> Layout | None:
-    """The layout after a reshape from ``before`` to ``shape``: places on two axes become one or the
-    other way round, with the channels before or behind them."""
-    if before[1:] == shape[1:]:
+def _rearranged(layout: Layout, source_shape: Shape, shape: Shape) -> Layout | None:
+    """The layout after a reshape from ``source_shape`` to ``shape``; None if it is not known.
+
+    Known are those that make one axis of the two axes of positions, or two of one.
+    """
+    if source_shape[1:] == shape[1:]:
         return layout
-    if (len(before), len(shape)) not in ((4, 3), (3, 4)):
+    if (len(source_shape), len(shape)) not in ((4, 3), (3, 4)) or layout.before:
         return None
-    first = layout.channels == 1
-    grid = (layout.height, layout.width) if len(shape) == 4 else (layout.height * layout.width,)
-    places = shape[2:] if first else shape[1:-1]
-    if places != grid or layout.before:
-        return None
-    return Layout(1 if first else len(shape) - 1, layout.height, layout.width)
+    if len(shape) == 4:
+        grid: Shape = (layout.height, layout.width)
+    else:
+        grid = (layout.height * layout.width,)
+    channels_second = layout.channels == 1
+    if channels_second and shape[2:] == grid:
+        return Layout(1, layout.height, layout.width)
+    if not channels_second and shape[1:-1] == grid:
+        return Layout(len(shape) - 1, layout.height, layout.width)
+    return None
 
+
+# --- stages ---------------------------------------------------------------------------------------
 
 MOST_STAGES = 6
-"""Feature stages of a model whose description names none."""
+"""The most feature stages of a model whose description names none."""
 
 EMBEDDING = "embedding"
 """Name of the last stage: what the classifier head reads."""
@@ -146,7 +187,10 @@ _NO_STAGES = {"Pad", "Slice", "StridedSlice", "Split", "VariadicSplit", "Transpo
 
 @dataclass(frozen=True)
 class FeatureStage:
-    """A feature stage: the operation by its friendly name, and whether its channels come second."""
+    """A feature stage: its ``operation``, by friendly name, and where its channels are.
+
+    They are on the second axis with ``channels_second``, else on the last.
+    """
 
     name: str
     operation: str
@@ -154,83 +198,111 @@ class FeatureStage:
 
 
 def find_stages(model: Any, named: Sequence[str]) -> tuple[FeatureStage, ...]:
-    """The stages of ``model`` for one image, shallow to deep; all its shapes must be known.
+    """The feature stages of ``model``, shallow to deep.
 
-    Those ``named`` by operation or tensor, else up to ``MOST_STAGES``: the last features at each
-    resolution of a convolutional network, the sums of a transformer's blocks, and last the input of
-    the head. Empty without a head with weights. Raises ``UnusableError`` for an unknown name.
+    ``model`` is for one image, with known shapes. The stages are those ``named`` by operation or
+    tensor. If none is named, they are up to ``MOST_STAGES``: the last features at each resolution
+    of a convolutional network, or the sums after the blocks of a transformer, and the input of the
+    head. The result is empty if there is no head with weights. Raises ``UnusableError`` for an
+    unknown name.
     """
-    stages = _Stages(model)
+    finder = _StageFinder(model)
     if named:
-        return tuple(stages.named(name) for name in named)
-    head = stages.head()
+        return tuple(finder.named(name) for name in named)
+    head = finder.head()
     if head is None:
         return ()
-    inner = stages.inner(head)
-    places = np.linspace(0, len(inner) - 1, min(MOST_STAGES - 1, len(inner))).round().astype(int)
-    return (*(inner[place] for place in places), stages.stage(EMBEDDING, head))
+    candidates = finder.before(head)
+    count = min(MOST_STAGES - 1, len(candidates))
+    chosen = np.linspace(0, len(candidates) - 1, count).round().astype(int)
+    stages = [candidates[index] for index in chosen]
+    stages.append(finder.stage(EMBEDDING, head))
+    return tuple(stages)
 
 
 def make_names_unique(model: Any) -> None:
-    """Gives every operation of ``model`` a friendly name of its own."""
+    """Give every operation of ``model`` a friendly name of its own."""
     names: set[str] = set()
-    for place, operation in enumerate(model.get_ordered_ops()):
+    for index, operation in enumerate(model.get_ordered_ops()):
         name = operation.get_friendly_name()
         if name in names:
-            operation.set_friendly_name(f"{name}#{place}")
+            operation.set_friendly_name(f"{name}#{index}")
         names.add(operation.get_friendly_name())
 
 
-class _Stages:
-    """The operations of a model that hold features, by their friendly names."""
+class _StageFinder:
+    """Finds the operations of a model whose outputs are features.
+
+    Operations are known by their names, which are unique, not by their friendly names.
+    """
 
     def __init__(self, model: Any) -> None:
         self._walk = FeatureWalk(Operations(model))
-        self._operations = {o.get_name(): o for o in model.get_ordered_ops()}
-        self._usable = [
-            name
-            for name in self._operations
-            if self._walk.depends((name, 0)) and 2 <= len(self._shape(name)) <= 4
-        ]
+        self._operations = {
+            operation.get_name(): operation for operation in model.get_ordered_ops()
+        }
+        self._usable = []
+        for name in self._operations:
+            if self._walk.depends((name, 0)) and 2 <= len(self._shape(name)) <= 4:
+                self._usable.append(name)
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        """The shape of its first output; empty where a part of it is not known."""
-        shapes = self._walk.nodes[name].shapes
-        sizes = (shapes[0] if shapes else None) or ()
-        return () if None in sizes else tuple(size or 0 for size in sizes)
+        """The shape of the first output of ``name``; empty where a part of it is not known."""
+        if not self._walk.nodes[name].shapes:
+            return ()
+        sizes = self._walk.shape((name, 0))
+        if None in sizes:
+            return ()
+        return tuple(size or 0 for size in sizes)
 
     def head(self) -> str | None:
-        """The input of the last node with weights before the output."""
+        """The operation that the head reads: the last that is multiplied by weights."""
         (answer,) = self._walk.graph.results
         for node, read in self._walk.back(answer):
-            if self._walk.projects(node):
-                return None if self._walk.nodes[read[0]].type == "Parameter" else read[0]
+            if not self._walk.projects(node):
+                continue
+            name = read[0]
+            if self._walk.nodes[name].type == "Parameter":
+                return None
+            return name
         return None
 
-    def inner(self, head: str) -> list[FeatureStage]:
-        """The candidates before ``head``, shallow to deep."""
-        before = {head, *(read[0] for _, read in self._walk.back((head, 0)))}
-        names = [name for name in self._usable if name in before]
+    def before(self, head: str) -> list[FeatureStage]:
+        """The candidates for stages that lead to ``head``, shallow to deep."""
+        leading = {head}
+        for _, read in self._walk.back((head, 0)):
+            leading.add(read[0])
         maps: dict[str, str] = {}
-        for name in names:
-            shape = self._shape(name)
-            layout = self._walk.layouts.get((name, 0))
-            # A dilated convolution of TensorFlow Lite sees parts of the image as a batch.
-            if layout is None or len(shape) != 4 or shape[0] != 1:
+        blocks: dict[str, str] = {}
+        for name in self._usable:
+            if name not in leading:
                 continue
-            if self._walk.nodes[name].type in _NO_STAGES:
-                continue
-            if layout.height * layout.width > 1 and shape[layout.channels] > 1:
+            if self._is_map(name):
+                layout = self._walk.layouts[name, 0]
                 title = f"{layout.height} x {layout.width}"
-                maps.pop(title, None)  # shallow to deep by the last of each
+                # The last map of each resolution, in the order of these last maps.
+                maps.pop(title, None)
                 maps[title] = name
-        sums = filter(self._is_block_sum, names)
-        blocks = {f"block {place}": name for place, name in enumerate(sums, 1)}
-        chosen = blocks if len(blocks) > len(maps) else maps
-        return [self.stage(title, name) for title, name in chosen.items() if name != head]
+            if self._is_block_sum(name):
+                blocks[f"block {len(blocks) + 1}"] = name
+        candidates = maps
+        if len(blocks) > len(maps):
+            candidates = blocks
+        return [self.stage(title, name) for title, name in candidates.items() if name != head]
+
+    def _is_map(self, name: str) -> bool:
+        """Whether ``name`` computes feature maps, of several positions and channels."""
+        layout = self._walk.layouts.get((name, 0))
+        shape = self._shape(name)
+        # A dilated convolution of TensorFlow Lite sees parts of the image as a batch.
+        if layout is None or len(shape) != 4 or shape[0] != 1:
+            return False
+        if self._walk.nodes[name].type in _NO_STAGES:
+            return False
+        return layout.height * layout.width > 1 and shape[layout.channels] > 1
 
     def _is_block_sum(self, name: str) -> bool:
-        """Whether it adds what a block of a transformer has found to what the block read."""
+        """Whether ``name`` adds the result of a transformer's block to what the block reads."""
         node = self._walk.nodes[name]
         shape = self._shape(name)
         return (
@@ -241,27 +313,36 @@ class _Stages:
             and all(self._walk.shape(read) == shape for read in node.reads)
         )
 
-    def named(self, name: str) -> FeatureStage:
-        """The stage that a description names."""
-        friendly = {key: self._operations[key].get_friendly_name() for key in self._usable}
-        for key in self._usable:
-            if name == friendly[key] or name in self._operations[key].output(0).get_names():
-                return self.stage(name, key)
+    def named(self, title: str) -> FeatureStage:
+        """The stage that a description names by an operation's friendly name or by its tensor."""
+        friendly_names = []
+        for name in self._usable:
+            operation = self._operations[name]
+            friendly_name = operation.get_friendly_name()
+            if title == friendly_name or title in operation.output(0).get_names():
+                return self.stage(title, name)
+            friendly_names.append(friendly_name)
         raise UnusableError(
-            f"there is no operation {name!r} whose features could be compared; among its "
-            f"operations are {', '.join(list(friendly.values())[-8:])}"
+            f"there is no operation {title!r} whose features could be compared; among its "
+            f"operations are {', '.join(friendly_names[-8:])}"
         )
 
     def stage(self, title: str, name: str) -> FeatureStage:
-        """The stage ``title`` at the node ``name``."""
+        """The stage called ``title`` at the operation ``name``."""
         shape = self._shape(name)
         layout = self._walk.layouts.get((name, 0))
-        second = False
-        if len(shape) == 4:
-            # Where no convolution says it, maps of a square image have two equal sides.
-            second = layout.channels == 1 if layout else shape[2] == shape[3] != shape[1]
-        return FeatureStage(title, self._operations[name].get_friendly_name(), second)
+        if len(shape) != 4:
+            channels_second = False
+        elif layout is not None:
+            channels_second = layout.channels == 1
+        else:
+            # Where no convolution tells it: maps of a square image have two equal sides.
+            channels_second = shape[2] == shape[3] != shape[1]
+        friendly_name = self._operations[name].get_friendly_name()
+        return FeatureStage(title, friendly_name, channels_second)
 
+
+# --- the last grid --------------------------------------------------------------------------------
 
 _POOLING = {"MaxPool", "AvgPool"}
 _PASSING = {"Transpose", "Convert", "FakeQuantize"}
@@ -270,29 +351,33 @@ _PICKING = {"Gather", "Slice", "StridedSlice"}
 
 @dataclass(frozen=True)
 class FeatureGrid:
-    """A value of a graph that holds the last features which still have a place in the image."""
+    """The last features of a graph that have positions in the image."""
 
     output: Output
     layout: Layout
 
     def as_grid(self, tensor: Any, order: tuple[int, ...]) -> Any:
-        """``tensor`` with axes in ``order`` as (N, height, width, channels)."""
+        """The features in ``tensor``, whose axes are in ``order``, as (N, height, width, channels).
+
+        Tokens without a position are left out.
+        """
         tf = tensorflow()
         axes = [axis for axis in range(len(order)) if axis != self.layout.channels]
-        plain = Value(tensor, order).at([*axes, self.layout.channels])
+        features = Value(tensor, order).at([*axes, self.layout.channels])
         if len(order) == 3:
-            plain = plain[:, self.layout.before :]
-        sizes = (-1, self.layout.height, self.layout.width, plain.shape[-1])
-        return tf.reshape(plain, sizes)
+            features = features[:, self.layout.before :]
+        sizes = (-1, self.layout.height, self.layout.width, features.shape[-1])
+        return tf.reshape(features, sizes)
 
 
 def find_last_grid(label: str, graph: Graph) -> FeatureGrid:
-    """Finds it in ``graph``, whose first result is probabilities (N, classes).
+    """Find the last features with positions in ``graph``, for the heat maps of a model.
 
-    Of feature maps and tokens that are all read it is the last, before local pooling, where that
-    comes last, as in VGG16, whose last convolution Selvaraju et al. take. Where only tokens of no
-    place are read, such as a class token, it is what the last attention reads. Raises
-    ``ExplanationError`` when no single grid of features leads to the answer.
+    ``label`` is the model's display name. The first result of ``graph`` is probabilities
+    (N, classes). The grid is the last feature maps or tokens that lead to them; if local pooling
+    follows, as in VGG16, it is what the pooling reads, as Selvaraju et al. take the last
+    convolution. If the head reads a class token alone, it is what the last attention reads. Raises
+    ``ExplanationError`` if no single grid leads to the probabilities.
     """
     walk = _GridWalk(graph)
     grid = walk.last()
@@ -305,48 +390,62 @@ def find_last_grid(label: str, graph: Graph) -> FeatureGrid:
 
 
 class _GridWalk(FeatureWalk):
-    """The way from the answer of a graph back to the last features that still have places."""
+    """The way from the probabilities of a graph back to the last features with positions."""
 
     def last(self) -> Output | None:
-        """The output that holds the last grid; None if it is not one."""
-        last: set[Output] = set()
-        for reader, read in self.back(self.graph.results[0], self._ends):
-            if not self._ends(read):
+        """The output that holds the last grid; None if there is none, or more than one."""
+        grids: set[Output] = set()
+        for reader, read in self.back(self.graph.results[0], self._is_grid):
+            if not self._is_grid(read):
                 continue
-            tokens = len(self.shape(read)) == 3 and self.layouts[read].before > 0
-            if tokens and reader.type in _PICKING and (reader.name, 0) not in self.layouts:
-                return self._read_by_attention()  # only tokens of no place are taken
-            while self.nodes[read[0]].type in _POOLING | _PASSING:
-                source = self.nodes[read[0]].reads[0]
-                if not self._ends(source):
-                    break
-                read = source
-            last.add(read)
-        if not last:
+            has_other_tokens = len(self.shape(read)) == 3 and self.layouts[read].before > 0
+            picks = reader.type in _PICKING and (reader.name, 0) not in self.layouts
+            if has_other_tokens and picks:
+                # Only tokens without a position, such as a class token, are read from the grid.
+                return self._read_by_attention()
+            grids.add(self._before_pooling(read))
+        if not grids:
             return self._read_by_attention()
-        return next(iter(last)) if len(last) == 1 else None
+        if len(grids) > 1:
+            return None
+        return grids.pop()
 
-    def _ends(self, output: Output) -> bool:
+    def _is_grid(self, output: Output) -> bool:
         return output in self.layouts and self.layouts[output].has_places
 
+    def _before_pooling(self, grid: Output) -> Output:
+        """The grid from which local pooling, and what hardly changes features, makes ``grid``."""
+        while self.nodes[grid[0]].type in _POOLING | _PASSING:
+            source = self.nodes[grid[0]].reads[0]
+            if not self._is_grid(source):
+                break
+            grid = source
+        return grid
+
     def _read_by_attention(self) -> Output | None:
-        """The input of the last attention's keys, if it has positions."""
-        inner = {node.name for node, _ in self.back(self.graph.results[0])}
+        """The grid from which the last attention computes its keys; None if there is none."""
+        leading = {node.name for node, _ in self.back(self.graph.results[0])}
         for node in reversed(self.nodes.values()):
-            keys = self._keys(node) if node.name in inner else None
-            for reader, read in self.back(keys) if keys else ():
+            if node.name not in leading:
+                continue
+            keys = self._keys(node)
+            if keys is None:
+                continue
+            for reader, read in self.back(keys):
                 if self.projects(reader):
-                    return read if self._ends(read) else None
+                    if self._is_grid(read):
+                        return read
+                    return None
         return None
 
     def _keys(self, node: Node) -> Output | None:
-        """The keys of an attention that ``node`` ends or weighs."""
+        """The keys of the attention that ``node`` computes, or whose weights are its softmax."""
         if node.type == "ScaledDotProductAttention":
             return node.reads[1]
         if node.type != "Softmax" or len(node.shape) < 3:
             return None
         for reader, _ in self.back((node.name, 0)):
-            depends = len(self.sources(reader)) == len(reader.reads)
-            if reader.type in ("MatMul", "Einsum") and depends:
+            reads_only_image = len(self.sources(reader)) == len(reader.reads)
+            if reader.type in ("MatMul", "Einsum") and reads_only_image:
                 return reader.reads[1]
         return None
