@@ -31,20 +31,20 @@ from robustness.models.operations import (
     simplified,
 )
 
-_LEAVING = {"Result", "Convert", "FakeQuantize", "Round", "Clamp"}
+_PRESERVING = {"Result", "Convert", "FakeQuantize", "Round", "Clamp"}
 """Operations after a softmax that hardly change probabilities."""
 
-_MOVING = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "StridedSlice"}
+_ARRANGING = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "StridedSlice"}
 """Operations that only select and arrange values, so they apply to scores as well."""
 
 _SCALING = {"Multiply", "Divide", "Add", "Subtract"}
 
-
 TOLERANCE = 1e-4
 COARSE_TOLERANCE = 1e-3
-"""Accepted difference from OpenVINO, as a share of the largest probability; the second one for
-graphs in float16 or integers. Measured: 1e-6 of 70 networks of three libraries, and 1e-4 of
-EfficientNet-Lite0 in 8 bits."""
+"""The largest accepted differences from OpenVINO, as shares of the largest probability.
+
+The coarse one is for graphs in float16 or integers. Measured: 1e-6 for 70 networks of three
+libraries, and 1e-4 for EfficientNet-Lite0 in 8 bits."""
 
 
 class ReplayedNetwork:
@@ -54,15 +54,16 @@ class ReplayedNetwork:
     """
 
     def __init__(self, model: Any, label: str, *, fold_normalisations: bool = True) -> None:
-        """``model`` maps study images to probabilities (N, classes) and optionally to more.
+        """The first output of ``model`` is probabilities (N, classes).
 
         ``fold_normalisations`` is that of ``simplified``. Raises ``GradientError`` for an unknown
         operation, or if the replay's outputs differ from OpenVINO's.
         """
         self.label = label
-        batch, self.side = (model.inputs[0].partial_shape[axis] for axis in (0, 1))
-        self.side = self.side.get_length()
+        input_shape = model.inputs[0].partial_shape
+        batch = input_shape[0]
         self.rows = None if batch.is_dynamic else batch.get_length()
+        self.side = input_shape[1].get_length()
         self.classes = model.outputs[0].partial_shape[1].get_length()
         self._compiling = threading.Lock()
         self._gradients: Gradients | None = None
@@ -74,12 +75,12 @@ class ReplayedNetwork:
                 f"{label} gives no gradients, as its graph has an operation that cannot be "
                 f"differentiated here: {error}. Use the black-box attack 'square'."
             ) from error
-        self._moves: list[Node] = []
-        self._softmax = self._under(self.graph.results[0])
+        self._arrangements: list[Node] = []
+        self._logits = self._find_logits()
 
     @property
     def exact(self) -> bool:
-        """Whether its scores equal the model's; a quantised model may be one step off."""
+        """Whether the scores equal the model's; those of a quantised model may be one step off."""
         return not self.graph.rounds
 
     def scores(self, images: Any) -> Any:
@@ -91,63 +92,74 @@ class ReplayedNetwork:
     ) -> tuple[Any, list[Value]]:
         """In TensorFlow's graph: the scores, and the values ``intermediates`` that lead to them.
 
-        Scores (N, classes) differ as the log probabilities of the classes do. Confident
-        probabilities round to 0 and 1, which no gradient passes through.
+        Scores (N, classes) are logits where the graph has them: confident probabilities round to 0
+        and 1, which no gradient passes through. Otherwise they are logarithms of probabilities.
+        Either way the scores of two classes differ as the logarithms of their probabilities do.
         """
         tf = tensorflow()
-        scores, *others = self.graph.run(images, [self.score_output, *intermediates])
-        if self._softmax is None:
-            return tf.math.log(tf.maximum(scores.plain, np.finfo(np.float32).tiny)), others
-        for node in reversed(self._moves):
+        scores, *values = self.graph.run(images, [self.score_output, *intermediates])
+        if self._logits is None:
+            smallest = np.finfo(np.float32).tiny
+            return tf.math.log(tf.maximum(scores.plain, smallest)), values
+        for node in self._arrangements:
             reads = self.graph.reads(node)
             (scores,) = replayed(node, reads, {**self.graph.constants, reads[0]: scores})
-        return scores.plain, others
+        return scores.plain, values
 
     @property
     def score_output(self) -> Output:
-        """The value in the graph that the scores are read from."""
-        return self._softmax or self.graph.results[0]
+        """The value in the graph that the scores are computed from."""
+        return self._logits or self.graph.results[0]
 
-    def _under(self, output: Output) -> Output | None:
-        """The input of the last softmax before ``output``; None if there is none."""
+    def _find_logits(self) -> Output | None:
+        """Find what the last softmax reads; None if the probabilities do not come from one.
+
+        Notes the operations after the softmax that arrange its values, in order of evaluation.
+        """
+        output = self.graph.results[0]
         while True:
             node = self.graph.nodes[output[0]]
             if node.type in ("Softmax", "Exp"):
                 return node.reads[0]
-            if node.type in _MOVING:
-                self._moves.append(node)
-            elif node.type in _SCALING:
-                (way,) = self._way_through(node) or (None,)
-                if way is None:
+            if node.type in _SCALING:
+                scaled = self._scaled(node)
+                if scaled is None:
                     return None
-                output = way
+                output = scaled
                 continue
-            elif node.type not in _LEAVING:
+            if node.type in _ARRANGING:
+                self._arrangements.insert(0, node)
+            elif node.type not in _PRESERVING:
                 return None
             output = node.reads[0]
 
-    def _way_through(self, node: Node) -> list[Output]:
-        """Values that ``node`` scales by one number for all classes of an image; maybe none.
+    def _scaled(self, node: Node) -> Output | None:
+        """What ``node``, one of ``_SCALING``, scales or shifts by one number for all classes.
 
-        What is greater before it is greater after it: 1 - p is on no such way.
+        None if it does anything else, or if it reverses the order of classes, as 1 - p does.
         """
         first, second = node.reads
-        sizes: dict[Output, Value | None] = {
-            way: self.graph.constants.get(way) for way in node.reads
-        }
-        for way, other in ((first, second), (second, first)):
-            size = sizes[other]
-            if sizes[way] is None and size is not None and size.array.size == 1:
-                shifts = {"Add", "Subtract"}
-                swaps = {"Add", "Multiply"}
-                rises = node.type in shifts or size.array.item() > 0
-                return [way] if rises and (way == first or node.type in swaps) else []
-        source = self.graph.nodes[second[0]].shapes[second[1]]
-        return [first] if node.type == "Divide" and source and source[-1] == 1 else []
+        first_constant = self.graph.constants.get(first)
+        second_constant = self.graph.constants.get(second)
+        if first_constant is None and second_constant is not None and _is_number(second_constant):
+            if node.type in ("Add", "Subtract") or second_constant.array.item() > 0:
+                return first
+            return None
+        if second_constant is None and first_constant is not None and _is_number(first_constant):
+            if node.type == "Add":
+                return second
+            if node.type == "Multiply" and first_constant.array.item() > 0:
+                return second
+            return None
+        divisor_shape = self.graph.nodes[second[0]].shapes[second[1]]
+        if node.type == "Divide" and divisor_shape and divisor_shape[-1] == 1:
+            # As by the sum of the probabilities of each image.
+            return first
+        return None
 
     @property
     def gradients(self) -> Gradients:
-        """The pass that attacks need, compiled when it is first asked for.
+        """The pass that gives gradients for attacks, compiled on first access.
 
         Raises ``GradientError`` if no gradient leads back to the pixels.
         """
@@ -157,13 +169,13 @@ class ReplayedNetwork:
             return self._gradients
 
     def _check(self) -> None:
-        """Raises ``GradientError`` unless its outputs match OpenVINO's.
+        """Raise ``GradientError`` unless its outputs match OpenVINO's.
 
         Both run without rounding, where the last bit could decide a whole step.
         """
-        pictures = trial_images(self.side)[:, None]
+        batches = trial_images(self.side)[:, None]
         if self.rows not in (None, 1):
-            pictures = pictures.repeat(self.rows, 1)
+            batches = batches.repeat(self.rows, axis=1)
         try:
             compiled = core().compile_model(
                 self.graph.smoothed(), "CPU", {"INFERENCE_PRECISION_HINT": F32}
@@ -173,19 +185,26 @@ class ReplayedNetwork:
                 f"{self.label} gives no gradients, as OpenVINO cannot compute its graph without "
                 "rounding. Use the black-box attack 'square'."
             ) from error
-        coarse = self.graph.rounds or any("f16" in n.kinds for n in self.graph.nodes.values())
-        for picture in pictures:
-            expected = np.array(compiled(picture)[0])
-            (replayed,) = self.graph.run(
-                tensorflow().constant(picture), self.graph.results[:1], smooth=True
+        tolerance = TOLERANCE
+        if self.graph.rounds or any("f16" in node.kinds for node in self.graph.nodes.values()):
+            tolerance = COARSE_TOLERANCE
+        for batch in batches:
+            expected = np.array(compiled(batch)[0])
+            (probabilities,) = self.graph.run(
+                tensorflow().constant(batch), self.graph.results[:1], smooth=True
             )
-            difference = np.abs(replayed.plain.numpy() - expected).max() / np.abs(expected).max()
-            if not difference <= (COARSE_TOLERANCE if coarse else TOLERANCE):
+            largest_difference = np.abs(probabilities.plain.numpy() - expected).max()
+            difference = largest_difference / np.abs(expected).max()
+            if not difference <= tolerance:  # also true for NaN
                 raise GradientError(
                     f"{self.label} gives no gradients: expected TensorFlow to compute what "
                     f"OpenVINO does, and they differ by {difference:.1g} of the largest "
                     "probability. Use the black-box attack 'square'."
                 )
+
+
+def _is_number(value: Value) -> bool:
+    return value.array.size == 1
 
 
 class ReplayedPass:
@@ -199,20 +218,22 @@ class ReplayedPass:
         self.engine = str(Choice(TENSORFLOW, F32))
         self.stages = stages
         self.model = model
-        self._network = network = ReplayedNetwork(model, label)
+        network = ReplayedNetwork(model, label)
+        self._network = network
         self.exact = network.exact
         self._rows = network.rows or MOST_ROWS
         tf = tensorflow()
         side = network.side
-        images = tf.TensorSpec((network.rows, side, side, 3), tf.float32)
+        images_spec = tf.TensorSpec((network.rows, side, side, 3), tf.float32)
 
-        @tf.function(input_signature=[images], autograph=False)
+        @tf.function(input_signature=[images_spec], autograph=False)
         def outputs(images: Any) -> Any:
             probabilities, *activations = network.graph.run(images, network.graph.results)
-            features = [value.plain for value in activations]  # (N, ..., D) to (N, D)
-            places = [tuple(range(1, each.shape.rank - 1)) for each in features]
-            pairs = zip(features, places, strict=True)
-            return [probabilities.plain, *(tf.reduce_mean(each, at) for each, at in pairs)]
+            features = []
+            for activation in activations:  # (N, ..., D) to (N, D)
+                inner_axes = tuple(range(1, activation.plain.shape.rank - 1))
+                features.append(tf.reduce_mean(activation.plain, inner_axes))
+            return [probabilities.plain, *features]
 
         # The traced function: else TensorFlow takes several models' first calls for retracing.
         self._forward = outputs.get_concrete_function()
@@ -223,9 +244,9 @@ class ReplayedPass:
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         tf = tensorflow()
-        parts = []
+        batches = []
         for start in range(0, len(images), self._rows):
-            outputs = self._forward(tf.constant(images[start : start + self._rows], tf.float32))
-            parts.append([output.numpy() for output in outputs])
-        probabilities, *features = map(np.concatenate, zip(*parts, strict=True))
+            batch = tf.constant(images[start : start + self._rows], tf.float32)
+            batches.append([output.numpy() for output in self._forward(batch)])
+        probabilities, *features = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
         return probabilities, dict(zip(self.stages, features, strict=True))
