@@ -1,6 +1,6 @@
-"""OpenVINO: its runtime, the choice of engine and precision, and compiled models.
+"""The engines: the choice of engine and precision, OpenVINO's compiled models, and gradients.
 
-Gradients of a model's scores with respect to pixels, in one compiled pass.
+OpenVINO predicts by default. Gradients with respect to pixels are computed by TensorFlow.
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ BEST_OTHER = -2
 """Rivals: all other classes together, or the most probable other class."""
 
 MOST_ROWS = 16
-"""Images in one pass of TensorFlow: larger batches gain nothing on a CPU and cost memory."""
+"""The most images in one pass of TensorFlow: more gain nothing on a CPU and cost memory."""
+
+# --- gradients ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Slope:
-    """For N study images: the rivals' lead over a class, and its gradient.
+    """The lead of rivals over a class for N study images, and its gradient.
 
-    ``lead`` is (N,), in natural-log units; ``scores`` (N, classes) are logits, or logarithms of
-    probabilities for a model without a softmax; ``gradient`` (N, S, S, 3) is the lead's change per
-    unit of pixel value, 0 where it is not finite.
+    ``lead`` is (N,), in natural-log units. ``scores`` (N, classes) are logits, or logarithms of
+    probabilities for a model without a softmax. ``gradient`` (N, S, S, 3) is the change of the lead
+    per unit of pixel value, 0 where it is not finite.
     """
 
     lead: Floats
@@ -48,10 +50,10 @@ class Slope:
 
 
 class Network(Protocol):
-    """A model over study images of ``side`` pixels in TensorFlow's graph.
+    """A model in TensorFlow's graph that takes study images of ``side`` pixels.
 
-    ``label`` is the model's display name. It takes ``rows`` images at once, any number if None.
-    ``exact`` is whether its scores equal those of the model's predictions.
+    ``label`` is the model's display name. The network takes ``rows`` images at once, any number if
+    None. ``exact`` is whether its scores equal those of the model's predictions.
     """
 
     label: str
@@ -67,42 +69,44 @@ class Network(Protocol):
 
     @property
     def gradients(self) -> Gradients:
-        """The pass that attacks need; raises ``GradientError`` if there is none."""
+        """The pass that gives gradients for attacks; raises ``GradientError`` if there is none."""
 
     def scores(self, images: Any) -> Any:
         """In the graph: logits, or the logarithms of probabilities, (N, classes)."""
 
 
 class Gradients:
-    """The pass of one model, traced once for any number of images, classes and rivals."""
+    """The pass that gives the gradients of a model, traced once for any classes and rivals."""
 
     def __init__(self, network: Network) -> None:
         """Raises ``GradientError`` if no gradient leads from the scores back to the pixels."""
         tf = tensorflow()
         side = network.side
-        classes = network.classes
+        class_count = network.classes
         rows = network.rows
-        some = tf.TensorSpec((rows,), tf.int32)
-        spec = (
+        signature = (
             tf.TensorSpec((rows, side, side, 3), tf.float32),
-            some,
-            some,
+            tf.TensorSpec((rows,), tf.int32),
+            tf.TensorSpec((rows,), tf.int32),
             tf.TensorSpec((), tf.bool),
             tf.TensorSpec((), tf.float32),
         )
 
-        @tf.function(input_signature=spec, autograph=False)
-        def slope(images: Any, own: Any, rivals: Any, scaled: Any, temperature: Any) -> Any:
+        @tf.function(input_signature=signature, autograph=False)
+        def slope(images: Any, classes: Any, rivals: Any, scaled: Any, temperature: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(images)
                 scores = network.scores(images) / temperature
-                masked = tf.where(tf.one_hot(own, classes, True, False), -np.inf, scores)
-                others = tf.reduce_logsumexp(masked, -1)
-                single = tf.gather(scores, tf.maximum(rivals, 0), batch_dims=1)
-                ahead = tf.where(rivals == ALL_OTHERS, others, single)
-                ahead = tf.where(rivals == BEST_OTHER, tf.reduce_max(masked, -1), ahead)
-                lead = ahead - tf.gather(scores, own, batch_dims=1)
-                if classes >= 4:
+                is_class = tf.one_hot(classes, class_count, True, False)
+                other_scores = tf.where(is_class, -np.inf, scores)
+                all_others = tf.reduce_logsumexp(other_scores, -1)
+                best_other = tf.reduce_max(other_scores, -1)
+                # The two rivals that are not a class have negative numbers.
+                one_class = tf.gather(scores, tf.maximum(rivals, 0), batch_dims=1)
+                rival_score = tf.where(rivals == ALL_OTHERS, all_others, one_class)
+                rival_score = tf.where(rivals == BEST_OTHER, best_other, rival_score)
+                lead = rival_score - tf.gather(scores, classes, batch_dims=1)
+                if class_count >= 4:
                     lead = tf.where(scaled, lead / _spread(scores, rivals), lead)
             gradient = tape.gradient(lead, images)
             if gradient is None:
@@ -129,12 +133,14 @@ class Gradients:
         scaled: bool = False,
         temperature: float = 1.0,
     ) -> Slope:
-        """The slope at ``images`` (N, S, S, 3) of the lead of ``rivals`` over ``classes``, (N,).
+        """The lead of ``rivals`` over ``classes`` at ``images``, and its gradient.
 
-        A rival is one class, the ``BEST_OTHER``, or ``ALL_OTHERS`` together (the default): then
-        the lead is the log-odds log((1 - p) / p) of the class, and its gradient points where that
-        of the cross-entropy log(1 + exp(lead)) does. Unlike that one it does not vanish as p nears
-        1. ``scaled`` divides the lead by a spread of the scores, which makes it the difference of
+        ``images`` are (N, S, S, 3); ``classes`` and ``rivals`` are (N,). A rival is one class, the
+        ``BEST_OTHER``, or ``ALL_OTHERS`` together (the default). For all others the lead is the
+        log-odds log((1 - p) / p) of the class. Its gradient has the direction of that of the
+        cross-entropy, log(1 + exp(lead)), but does not vanish as p nears 1.
+
+        ``scaled`` divides the lead by a spread of the scores, which makes it the difference of
         logits ratio (DLR) of Croce & Hein, ICML 2020: equation 6 for the ``BEST_OTHER``, 7 for one
         class. A model with fewer than four classes has no such spread; its lead is not scaled.
         The ``temperature`` divides the scores.
@@ -142,50 +148,45 @@ class Gradients:
         tf = tensorflow()
         if rivals is None:
             rivals = np.full(len(images), ALL_OTHERS, np.int32)
-        parts = []
+        batches = []
         for start in range(0, len(images), self._rows):
             rows = slice(start, start + self._rows)
-            gradients = self._traced(
+            results = self._traced(
                 tf.constant(images[rows], tf.float32),
                 tf.constant(classes[rows], tf.int32),
                 tf.constant(rivals[rows], tf.int32),
                 tf.constant(scaled),
                 tf.constant(temperature, tf.float32),
             )
-            parts.append([part.numpy() for part in gradients])
-        return Slope(*map(np.concatenate, zip(*parts, strict=True)))
+            batches.append([result.numpy() for result in results])
+        lead, scores, gradient = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+        return Slope(lead, scores, gradient)
 
 
 def _spread(scores: Any, rivals: Any) -> Any:
-    """The highest score minus the third, or for a single rival minus the mean of third and fourth.
+    """The denominators of the DLR, (N,), as in the equations that ``Gradients`` names.
 
-    The 1e-12 is that of the authors' code.
+    They are the highest score minus the third, or, for a single rival, minus the mean of the third
+    and the fourth.
     """
     tf = tensorflow()
     top = tf.math.top_k(scores, 4).values
     low = tf.where(rivals == BEST_OTHER, top[:, 2], (top[:, 2] + top[:, 3]) / 2)
-    return top[:, 0] - low + 1e-12
+    return top[:, 0] - low + 1e-12  # as in the authors' code
 
+
+# --- OpenVINO -------------------------------------------------------------------------------------
 
 # OpenVINO reports every import to Google Analytics unless this module is missing.
 _modules: dict[str, Any] = sys.modules
 _modules.setdefault("openvino_telemetry", None)
 
-_WHERE = (
-    "Check ",
-    "Converting ",
-    "Exception from ",
-    "FrontEnd API failed",
-    "Loading input model",
-)
-
-
-_first = threading.Lock()
+_first_call = threading.Lock()
 
 
 def core() -> Any:
     """OpenVINO's core, one for this process."""
-    with _first:
+    with _first_call:
         return _core()
 
 
@@ -199,16 +200,29 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def first_line(error: Exception) -> str:
-    """The line of an OpenVINO error that says what is wrong.
+_LOCATIONS = (
+    "Check ",
+    "Converting ",
+    "Exception from ",
+    "FrontEnd API failed",
+    "Loading input model",
+)
+"""Beginnings of the lines of an error that say where it was raised."""
 
-    OpenVINO puts source locations first and lists missing operations with dashes.
-    """
+
+def first_line(error: Exception) -> str:
+    """The line of an OpenVINO error that says what is wrong, in at most 200 characters."""
     lines = [line.strip() for line in str(error).splitlines()]
-    reasons = [line for line in lines if line and not line.startswith(_WHERE)]
+    reasons = [line for line in lines if line and not line.startswith(_LOCATIONS)]
+    # OpenVINO lists missing operations with dashes.
     listed = [line.removeprefix("-- ") for line in reasons if line.startswith("-- ")]
-    text = (listed[-1:] or reasons or [type(error).__name__])[0][:200]
-    return text.replace("std::bad_alloc", "out of memory")
+    if listed:
+        reason = listed[-1]
+    elif reasons:
+        reason = reasons[0]
+    else:
+        reason = type(error).__name__
+    return reason[:200].replace("std::bad_alloc", "out of memory")
 
 
 Precision = Literal["f32", "bf16"]
@@ -216,16 +230,16 @@ F32: Precision = "f32"
 BF16: Precision = "bf16"
 
 PARALLEL_MODELS: ContextVar[bool] = ContextVar("beside others", default=False)
-"""Set while as many models as cores run at once: each pass then leaves the other cores free."""
+"""True while as many models as cores run at once: each pass then leaves the other cores free."""
 
 
 class ForwardPass(Protocol):
-    """One model's pass over any number of study images; thread-safe.
+    """The pass of one model over any number of study images. Several threads may call it at once.
 
-    An image's prediction does not depend on the rest of its batch. ``stages`` are the feature
-    stages, shallow to deep; ``engine`` names engine, version and precision. ``exact`` is whether it
-    computes in float32, as gradients do. ``model`` is the OpenVINO model that it is a pass of, None
-    where another runtime predicts.
+    The prediction for an image does not depend on the rest of its batch. ``stages`` are the feature
+    stages, shallow to deep. ``engine`` names the engine with its version and precision. ``exact``
+    is whether it computes in float32, as gradients do. ``model`` is the OpenVINO model, None where
+    another runtime predicts.
     """
 
     engine: str
@@ -234,16 +248,20 @@ class ForwardPass(Protocol):
     model: Any
 
     def network(self, label: str) -> Network:
-        """Builds the same model in TensorFlow's graph, for gradients and explanations.
+        """Build the same model in TensorFlow's graph, for gradients and explanations.
 
         ``label`` is its display name. Raises ``GradientError`` for a model without gradients.
         """
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        """For (N, S, S, 3) in [0, 1]: probabilities (N, classes), and features (N, D) by stage.
+        """The probabilities (N, classes), and the features (N, D) by stage, of ``images``.
 
-        Features are the stage's activations averaged over all axes between images and channels.
+        ``images`` are (N, S, S, 3) in [0, 1]. Features are the activations of the stage, averaged
+        over all axes between those of images and channels.
         """
+
+
+# --- the choice of engine -------------------------------------------------------------------------
 
 
 OPENVINO = "openvino"
@@ -263,15 +281,18 @@ class Choice:
 
 
 def chosen() -> Choice:
-    """The choice that the settings ``engine`` and ``precision`` make.
+    """The engine and precision that the settings choose.
 
-    By default OpenVINO in float32, or TensorFlow if it sees a GPU. Raises ``ParameterError`` for
-    an unknown engine or precision, or one that the engine or processor lacks.
+    The default is OpenVINO in float32, or TensorFlow if it sees a GPU. Raises ``ParameterError``
+    for an unknown engine or precision, or one that the engine or processor lacks.
     """
     engine = settings.value(settings.ENGINE)
     precision = settings.value(settings.PRECISION) or F32
     if engine is None:
-        engine = TENSORFLOW if has_gpu() else OPENVINO
+        if has_gpu():
+            engine = TENSORFLOW
+        else:
+            engine = OPENVINO
     if engine == TENSORFLOW and precision != F32:
         raise ParameterError(
             f"Expected no setting 'precision', or 'f32', with the engine 'tensorflow', got "
@@ -301,57 +322,65 @@ SOONEST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "LATENCY", "NUM_
 MOST: Mapping[str, object] = {**_SHARED, "PERFORMANCE_HINT": "THROUGHPUT"}
 """Several inferences at once, each on few cores: the most images a second."""
 
+# --- compiled models ------------------------------------------------------------------------------
+
 
 def thread_share() -> int:
-    """The threads that one inference may take; 0 for all. Ray sets it to a worker's share."""
+    """The threads that one inference may take; 0 for all. Ray sets it to the share of a worker."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    return int(threads) if threads.isdecimal() else 0
+    if not threads.isdecimal():
+        return 0
+    return int(threads)
 
 
 class Compiled:
-    """A model whose only input is images; thread-safe."""
+    """A compiled model whose only input is images. Several threads may call it at once.
+
+    ``rows`` is the number of images in one inference, ``streams`` that of inferences at once.
+    """
 
     def __init__(
         self, model: Any, precision: Precision, options: Mapping[str, object], rows: int
     ) -> None:
-        """``rows`` is the number of images in one inference."""
-        settings = {**options, "INFERENCE_PRECISION_HINT": precision}
-        if threads := thread_share():
-            settings["INFERENCE_NUM_THREADS"] = threads
-        self._model = core().compile_model(model, "CPU", settings)
+        properties = {**options, "INFERENCE_PRECISION_HINT": precision}
+        threads = thread_share()
+        if threads:
+            properties["INFERENCE_NUM_THREADS"] = threads
+        self._model = core().compile_model(model, "CPU", properties)
         self.rows = rows
-        self._idle: list[Any] = []
+        self._idle_requests: list[Any] = []
         self.streams = int(self._model.get_property("NUM_STREAMS"))
 
     def __call__(self, images: Floats) -> list[Floats]:
-        """Every output for all ``images``, in the model's order."""
-        chunks = [
-            np.ascontiguousarray(images[start : start + self.rows], np.float32)
-            for start in range(0, len(images), self.rows)
-        ]
+        """The outputs of the model, in its order, each for all ``images``."""
+        chunks = []
+        for start in range(0, len(images), self.rows):
+            chunks.append(np.ascontiguousarray(images[start : start + self.rows], np.float32))
         requests = [self._request() for _ in chunks[: self.streams]]
         parts: list[list[Floats]] = []
-        for place, chunk in enumerate(chunks):
-            request = requests[place % len(requests)]
-            if place >= len(requests):
+        # The requests take turns: each is read before it starts again, so parts stay in order.
+        for index, chunk in enumerate(chunks):
+            request = requests[index % len(requests)]
+            if index >= len(requests):
                 parts.append(_outputs(request))
             request.start_async([chunk], share_inputs=True)
-        left = range(len(parts), len(chunks))
-        parts += [_outputs(requests[place % len(requests)]) for place in left]
-        self._idle += requests
+        for index in range(len(parts), len(chunks)):
+            parts.append(_outputs(requests[index % len(requests)]))
+        self._idle_requests += requests
         if len(parts) == 1:
             return parts[0]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _request(self) -> Any:
-        """A request for this caller alone, as it holds the results."""
+        """A request for this call alone, as a request holds its results."""
+        # Not checked before, as another thread may take the last one in between.
         try:
-            return self._idle.pop()
+            return self._idle_requests.pop()
         except IndexError:
             return self._model.create_infer_request()
 
 
 def _outputs(request: Any) -> list[Floats]:
-    """Waits for ``request`` and copies its results."""
+    """Wait for ``request``, and copy its results."""
     request.wait()
     return [np.array(tensor.data) for tensor in request.output_tensors]
