@@ -1,16 +1,14 @@
-"""Every private interface of Keras, TensorFlow, OpenVINO and torch that the models use or replace.
+"""TensorFlow and Keras, imported on demand, and the private interfaces of frameworks.
 
-A new version may change any of them without notice: a test names each that is gone.
+Importing TensorFlow takes seconds, so no module imports it or Keras at its top, but calls
+``tensorflow()`` or ``keras()``. Then ``--help`` and the first paint of a page never wait for them.
 
-TensorFlow and Keras, imported on demand and set up once.
-
-The import takes seconds, so no module imports them at its top: call ``tensorflow()`` or
-``keras()``. Then ``--help`` and a page's first paint never wait for them.
+All private interfaces of Keras, TensorFlow, OpenVINO and torch that the models use or replace are
+used here. A new version may change them without notice; a test names each that is gone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import re
@@ -49,17 +47,25 @@ def silent_export(torch: Any) -> Iterator[None]:
 
 
 def layer_output(network: Any, layer: Any) -> Any:
-    """The output of ``layer`` within the functional ``network``; None unless it is used once there.
+    """The output of ``layer`` in the functional ``network``.
 
-    A layer of a sequential or nested model has outputs outside of this network as well.
+    None if the network uses the layer more than once, or if it has several outputs.
     """
-    ours = [node for nodes in network._nodes_by_depth.values() for node in nodes]
-    within = [node for node in layer._inbound_nodes if any(node is other for other in ours)]
-    return within[0].outputs[0] if len(within) == 1 and len(within[0].outputs) == 1 else None
+    network_nodes = set()
+    for nodes in network._nodes_by_depth.values():
+        network_nodes.update(id(node) for node in nodes)
+    # A layer of a sequential or nested model has nodes outside of this network as well.
+    layer_nodes = [node for node in layer._inbound_nodes if id(node) in network_nodes]
+    if len(layer_nodes) != 1:
+        return None
+    outputs = layer_nodes[0].outputs
+    if len(outputs) != 1:
+        return None
+    return outputs[0]
 
 
 def all_layers(network: Any) -> Iterator[Any]:
-    """The layers of ``network`` and those within them."""
+    """Yield the layers of ``network`` and those within them."""
     yield from network._flatten_layers()
 
 
@@ -67,9 +73,9 @@ def all_layers(network: Any) -> Iterator[Any]:
 
 
 def folded_shapes(model: Any) -> None:
-    """Applies OpenVINO's common optimisations to ``model``: constants are folded.
+    """Apply OpenVINO's common optimisations to ``model``, which fold constants among others.
 
-    Its public passes fold constants alone, which leaves operations that a replay cannot take.
+    The public passes fold constants only, which leaves operations that cannot be replayed.
     """
     from openvino._offline_transformations import apply_moc_transformations
 
@@ -77,7 +83,7 @@ def folded_shapes(model: Any) -> None:
 
 
 def frozen(function: Any) -> Any:
-    """The concrete ``function`` with its variables as constants and its calls inlined."""
+    """The concrete ``function`` with its variables as constants, and its calls inlined."""
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )
@@ -88,40 +94,46 @@ def frozen(function: Any) -> Any:
 def translated(function: Any) -> Any:
     """The OpenVINO model of a concrete function, by OpenVINO's front end.
 
-    ``openvino.convert_model`` reports every use to its makers. A fused batch normalisation becomes
-    one operation, instead of four.
+    A fused batch normalisation becomes one operation, instead of four. The public
+    ``openvino.convert_model`` is not used, as it reports every use to its makers.
     """
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow import ConversionExtension
     from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
     from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
 
-    TFGraphNodeDecoder.get_variable = staticmethod(_captured)
+    TFGraphNodeDecoder.get_variable = staticmethod(_captured_value)
     front_end = FrontEndManager().load_by_framework("tf")
-    front_end.add_extension(ConversionExtension("FusedBatchNormV3", _normalised))
-    read = GraphIteratorTFGraph(function.graph, share_weights=False)  # to live until the end
-    source = front_end.load(read)
-    places = [source.get_place_by_tensor_name(tensor.name) for tensor in function.outputs]
-    source.override_all_outputs(places)
-    return front_end.convert(source)
+    front_end.add_extension(ConversionExtension("FusedBatchNormV3", _batch_normalisation))
+    # The iterator has to live until the model is converted, so it needs a name.
+    iterator = GraphIteratorTFGraph(function.graph, share_weights=False)
+    model = front_end.load(iterator)
+    outputs = [model.get_place_by_tensor_name(tensor.name) for tensor in function.outputs]
+    model.override_all_outputs(outputs)
+    return front_end.convert(model)
 
 
-def _normalised(node: Any) -> list[Any]:
-    """TensorFlow's batch normalisation of the last axis of four, as it is at inference."""
+def _batch_normalisation(node: Any) -> list[Any]:
+    """Translate TensorFlow's batch normalisation of the last of four axes, as at inference.
+
+    Returns the six outputs that the operation ``node`` has in TensorFlow.
+    """
     from openvino import opset15 as operations
 
-    values, scale, offset, mean, variance = (node.get_input(place) for place in range(5))
-    planes = operations.transpose(values, [0, 3, 1, 2])
-    epsilon = node.get_attribute("epsilon")
-    normalised = operations.batch_norm_inference(planes, scale, offset, mean, variance, epsilon)
-    back = operations.transpose(normalised, [0, 2, 3, 1]).output(0)
-    return [back, mean, variance, mean, variance, variance]
+    values, scale, offset, mean, variance = [node.get_input(index) for index in range(5)]
+    channels_second = operations.transpose(values, [0, 3, 1, 2])
+    normalised = operations.batch_norm_inference(
+        channels_second, scale, offset, mean, variance, node.get_attribute("epsilon")
+    )
+    channels_last = operations.transpose(normalised, [0, 2, 3, 1]).output(0)
+    return [channels_last, mean, variance, mean, variance, variance]
 
 
-_CAPTURED: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+_CAPTURED_VALUES: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+"""By graph: the captured values by the name of the tensor that stands for them."""
 
 
-def _captured(operation: Any) -> Any:
+def _captured_value(operation: Any) -> Any:
     """The value that the graph of ``operation`` has captured for it, or None.
 
     Replaces OpenVINO's own search through all captures and all variables, eleven times for each
@@ -130,29 +142,36 @@ def _captured(operation: Any) -> Any:
     graph = operation.graph
     if not hasattr(graph, "captures"):
         return None
-    if graph not in _CAPTURED:
-        variables = {id(variable.handle): variable for variable in graph.variables}
-        _CAPTURED[graph] = {
-            inside.name: outside
-            if outside.dtype.name != "resource"
-            else variables[id(outside)].read_value_no_copy()
-            for outside, inside in graph.captures
-            if outside.dtype.name != "resource" or id(outside) in variables
-        }
-    return _CAPTURED[graph].get(operation.outputs[0].name)
+    if graph not in _CAPTURED_VALUES:
+        _CAPTURED_VALUES[graph] = _read_captures(graph)
+    return _CAPTURED_VALUES[graph].get(operation.outputs[0].name)
 
+
+def _read_captures(graph: Any) -> dict[str, Any]:
+    variables = {id(variable.handle): variable for variable in graph.variables}
+    values = {}
+    for captured, placeholder in graph.captures:
+        if captured.dtype.name != "resource":
+            values[placeholder.name] = captured
+        elif id(captured) in variables:
+            values[placeholder.name] = variables[id(captured)].read_value_no_copy()
+    return values
+
+
+# --- imports on demand ----------------------------------------------------------------------------
 
 _importing = threading.Lock()
 _START_UP_NOISE = re.compile(rb"^(WARNING: All log messages before absl|[IWE]0000 )")
-_DONE_WITHOUT = frozenset({"cv2", "matplotlib", "pandas", "scipy", "sklearn"})
-"""Optional packages that TensorFlow and Keras try to import and no network needs."""
+_HIDDEN_PACKAGES = frozenset({"cv2", "matplotlib", "pandas", "scipy", "sklearn"})
+"""Optional packages that TensorFlow and Keras try to import, and no network needs."""
 
 
 def tensorflow() -> Any:
-    """The ``tensorflow`` module; quiet, with Keras on its TensorFlow backend."""
-    loaded = sys.modules.get("tensorflow")
-    if loaded is not None and not _importing.locked():
-        return loaded
+    """The module ``tensorflow``, which logs little, and is the backend of Keras."""
+    module = sys.modules.get("tensorflow")
+    # While another thread imports it, the module is there but not complete.
+    if module is not None and not _importing.locked():
+        return module
     with _importing:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -173,15 +192,16 @@ def tensorflow() -> Any:
 
 @cache
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU; asked only where there is a device, as that is slow."""
+    """Whether TensorFlow sees a GPU."""
     devices = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd")]
+    # TensorFlow takes seconds to import, so it is asked only where there is a device.
     if not devices or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     return bool(tensorflow().config.list_physical_devices("GPU"))
 
 
 def keras() -> Any:
-    """The ``keras`` module on its TensorFlow backend."""
+    """The module ``keras`` with TensorFlow as its backend."""
     tensorflow()
     import keras as keras_module
 
@@ -195,11 +215,14 @@ def tflite_interpreter(path: Path) -> Any:
         return tensorflow().lite.Interpreter(str(path), num_threads=os.cpu_count() or 1)
 
 
-class _Refused:
-    """An importer that hides ``_DONE_WITHOUT``, unless imported already, from this thread."""
+class _HidingFinder:
+    """A finder of modules that hides the ``_HIDDEN_PACKAGES`` from the thread that makes it.
+
+    Packages that were imported before are not hidden.
+    """
 
     def __init__(self) -> None:
-        self._packages = _DONE_WITHOUT.difference(sys.modules)
+        self._packages = _HIDDEN_PACKAGES.difference(sys.modules)
         self._thread = threading.get_ident()
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
@@ -208,43 +231,46 @@ class _Refused:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _fast_import() -> Iterator[None]:
-    """Hides optional packages, up to half of TensorFlow's import time, and pauses garbage
-    collection, an eighth, which finds nothing."""
-    refused = _Refused()
-    collects = gc.isenabled()
-    sys.meta_path.insert(0, refused)
+    """A context in which TensorFlow is imported faster.
+
+    Hiding optional packages saves up to half of the time. Pausing garbage collection, which finds
+    nothing, saves an eighth.
+    """
+    finder = _HidingFinder()
+    gc_was_enabled = gc.isenabled()
+    sys.meta_path.insert(0, finder)
     gc.disable()
     try:
         yield
     finally:
-        sys.meta_path.remove(refused)
-        if collects:
+        sys.meta_path.remove(finder)
+        if gc_was_enabled:
             gc.enable()
 
 
-@contextlib.contextmanager
+@contextmanager
 def _without_start_up_noise() -> Iterator[None]:
-    """Drops the lines that TensorFlow's C++ code writes to stderr at start-up.
+    """Drop the lines that TensorFlow's C++ code writes to stderr at start-up.
 
     It writes them before it reads its log level, so no setting silences them. Other lines are
-    passed on afterwards.
+    passed on at the end.
     """
     try:
         stderr = os.dup(2)
     except OSError:  # there is no stderr
         yield
         return
-    with tempfile.TemporaryFile() as capture:
-        os.dup2(capture.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
-            capture.seek(0)
-            for line in capture:
+            captured.seek(0)
+            for line in captured:
                 if not _START_UP_NOISE.match(line):
                     os.write(2, line)
