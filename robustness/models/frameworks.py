@@ -51,11 +51,11 @@ def layer_output(network: Any, layer: Any) -> Any:
 
     None if the network uses the layer more than once, or if it has several outputs.
     """
-    network_nodes = set()
+    network_node_ids: set[int] = set()
     for nodes in network._nodes_by_depth.values():
-        network_nodes.update(id(node) for node in nodes)
+        network_node_ids.update(id(node) for node in nodes)
     # A layer of a sequential or nested model has nodes outside of this network as well.
-    layer_nodes = [node for node in layer._inbound_nodes if id(node) in network_nodes]
+    layer_nodes = [node for node in layer._inbound_nodes if id(node) in network_node_ids]
     if len(layer_nodes) != 1:
         return None
     outputs = layer_nodes[0].outputs
