@@ -21,13 +21,11 @@
     model = "EfficientNet*+median"
     min_accuracy = 0.6
 
-Verdicts on the limits of a budget: kept, broken, or not shown with so few images.
+A check of a run against a budget gives a verdict on each limit. It compares the limit with the 95%
+interval of the figure: a minimum is kept if the whole interval is above it, and broken if the whole
+interval is below it. Otherwise, and with too few images for an interval, the outcome is not shown.
 
-A verdict compares the limit with the 95% interval of the figure. A minimum is kept if the whole
-interval is above it, and broken if the whole interval is below it. Otherwise, and with too few
-images for an interval, it is not shown.
-
-Output of a check: JSON, JUnit XML, and Markdown for a step summary.
+The result of a check can be written as JSON, as JUnit XML, and as Markdown for a step summary.
 """
 
 from __future__ import annotations
@@ -49,6 +47,7 @@ from robustness.base.text import counted, did_you_mean, figure_text, format_figu
 from robustness.base.toml import parse_toml, read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.measure.condition import Condition, named, perturbation_label, perturbation_name
+from robustness.measure.request import Request
 from robustness.models.record import model_name
 from robustness.report.facts import own_preprocessing, trained_on
 from robustness.report.run import RunFigures
@@ -63,7 +62,7 @@ from robustness.statistics.tables import model_tables
 from robustness.statistics.threshold import FEWEST_UNITS, MAX_ERROR, SUITE
 
 ATTACK = "max_attack_success"
-"""Only for attacks: the share of correct predictions they break."""
+"""The limit on the share of correct predictions that an attack breaks."""
 
 FIGURES: Mapping[str, str] = {
     "min_consistency": "consistency",
@@ -72,7 +71,7 @@ FIGURES: Mapping[str, str] = {
     "max_accuracy_drop": "drop",
     ATTACK: "flip_rate",
 }
-"""Limits on figures of ``statistics``."""
+"""The figure of ``statistics`` that each limit is on."""
 
 LOSS = "max_regression"
 
@@ -81,7 +80,10 @@ REGRESSIONS: Mapping[str, str] = {
     "max_accuracy_regression": "perturbed_accuracy",
     "max_robust_accuracy_regression": "robust_accuracy",
 }
-"""Limits on how much a figure may lose against the baseline."""
+"""The figure of ``statistics`` for each limit on the loss against the baseline.
+
+``max_regression`` is on the robust accuracy instead for differences under attack, which say so.
+"""
 
 BREAKING = "min_breaking_strength"
 
@@ -94,18 +96,19 @@ MAX_PATTERN = 500
 Share = Annotated[float, Field(ge=0, le=1), expected("a number between 0 and 1")]
 Pattern = Annotated[
     str,
-    Field(min_length=1, max_length=MAX_PATTERN),  # reading a pattern takes the square of its length
+    # The time to compile a pattern grows with the square of its length.
+    Field(min_length=1, max_length=MAX_PATTERN),
     expected(f"a name, or a pattern such as *, of up to {MAX_PATTERN} characters"),
 ]
 
 
 class Rule(StrictTable):
-    """Limits and where they apply: a table ``[[limit]]`` of the file.
+    """A table ``[[limit]]`` of the file: some limits, and where they apply.
 
-    ``model`` and ``perturbation`` are patterns as of file names. A ``model`` with a + is one behind
-    a remedy; other patterns fit models without remedies. Without a perturbation the limits apply to
-    all conditions together. ``strength`` restricts them to one. ``breaking_level`` is the
-    consistency below which a model counts as broken. ``limits`` are those that the table has.
+    ``model`` and ``perturbation`` are patterns like those of file names. A ``model`` with a "+" is
+    for models behind remedies; other patterns are for models without remedies. Without a
+    ``perturbation`` the limits apply to all conditions together. ``strength`` restricts them to one
+    strength. ``breaking_level`` is the consistency below which a model counts as broken.
     """
 
     model: Annotated[Pattern, AfterValidator(model_name)] = "*"
@@ -169,54 +172,68 @@ class Rule(StrictTable):
 
     @property
     def limits(self) -> Mapping[str, float]:
-        limits = {name: getattr(self, name) for name in LIMITS}
-        return {name: limit for name, limit in limits.items() if limit is not None}
+        """The limits that the table has, by name."""
+        limits = {}
+        for name in LIMITS:
+            limit = getattr(self, name)
+            if limit is not None:
+                limits[name] = limit
+        return limits
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        named = self.perturbation is not None
-        if not self.limits:
+        limits = self.limits
+        if not limits:
             raise RefusedError(f"expected a limit, one of {', '.join(LIMITS)}")
-        if named and (accepting := [limit for limit in ACCEPTING if limit in self.limits]):
-            raise RefusedError(f"{accepting[0]} covers all conditions: give no perturbation")
-        if BREAKING in self.limits and (not named or self.strength is not None):
+        has_perturbation = self.perturbation is not None
+        if has_perturbation:
+            for limit in ACCEPTING:
+                if limit in limits:
+                    raise RefusedError(f"{limit} covers all conditions: give no perturbation")
+        if BREAKING in limits and (not has_perturbation or self.strength is not None):
             raise RefusedError(
                 f"{BREAKING} covers all strengths of a perturbation: give perturbation, such as "
                 '"*", and no strength'
             )
-        if ATTACK in self.limits and not named:
+        if ATTACK in limits and not has_perturbation:
             raise RefusedError(f'{ATTACK} needs an attack: give perturbation, such as "*" or "pgd"')
-        if self.strength is not None and not named:
+        if self.strength is not None and not has_perturbation:
             raise RefusedError('a strength needs a perturbation: give one, such as "*" or "fog"')
         return self
 
     @property
     def on_remedies(self) -> bool:
-        """Whether it is on models behind remedies."""
+        """Whether the limits are on models behind remedies."""
         return "+" in self.model
 
     def fits(self, model: str, perturbation: str | None, strength: float | None) -> bool:
-        """Whether the rule applies; ``perturbation`` None stands for all conditions together."""
+        """Return whether the limits apply to a model under a perturbation at a strength.
+
+        ``perturbation`` is None for all conditions together.
+        """
         if not fnmatchcase(model, self.model):
             return False
         if self.perturbation is None or perturbation is None:
             return self.perturbation is None and perturbation is None
-        same = self.strength is None or (
-            strength is not None and abs(strength - self.strength) < 1e-9
-        )
-        return same and fnmatchcase(perturbation, self.perturbation)
+        if self.strength is not None:
+            is_same = strength is not None and abs(strength - self.strength) < 1e-9
+            if not is_same:
+                return False
+        return fnmatchcase(perturbation, self.perturbation)
 
 
 LIMITS: Mapping[str, str] = {
     name: field.description for name, field in Rule.model_fields.items() if field.description
 }
-"""The kinds of limits, all in [0, 1], and what each is a limit on."""
+"""The kinds of limits, all in [0, 1], and a description of what each is on."""
 
 _TITLES: Mapping[str, str] = {name: str(Rule.model_fields[name].title) for name in LIMITS}
-"""What each is a limit on, in two or three words."""
+"""What each limit is on, in two or three words."""
 
 
 class _File(StrictTable):
+    """The tables and keys of a budget file."""
+
     baseline: Annotated[str | None, expected("a run's folder or id")] = None
     when_unsure: Literal["fail", "pass"] = "fail"
     limit: list[Rule] = Field(min_length=1)
@@ -224,9 +241,10 @@ class _File(StrictTable):
 
 @dataclass(frozen=True)
 class Budget:
-    """The rules in the order of the file; ``baseline`` is a run's folder or id as written.
+    """The content of a budget file.
 
-    ``unsure_fails`` says whether an undecided limit fails the gate.
+    ``rules`` are in the order of the file. ``baseline`` is the folder or id of a run, as written.
+    ``unsure_fails`` says whether a limit that is not shown to be kept fails the gate.
     """
 
     path: Path
@@ -236,7 +254,7 @@ class Budget:
 
     @property
     def compares(self) -> bool:
-        """Whether it has limits on regression, which need a baseline."""
+        """Whether the budget has limits on regression, which need a baseline."""
         return any(set(rule.limits) & set(REGRESSIONS) for rule in self.rules)
 
     def check_patterns(
@@ -248,44 +266,58 @@ class Budget:
     ) -> None:
         """Raise ``ParameterError`` for a pattern of ``rule`` that matches nothing in a run.
 
-        ``remedied`` are the ids of its models behind remedies.
+        ``models`` and ``conditions`` are those of the run, and ``remedied`` are the ids of its
+        models behind remedies.
         """
-        names = tuple(dict.fromkeys(condition.name for condition in conditions))
-        for what, pattern, options in (
-            ("model", rule.model, [*models, *(remedied if rule.on_remedies else ())]),
-            ("perturbation", rule.perturbation or "*", names),
-        ):
-            if any(fnmatchcase(name, pattern) for name in options):
-                continue
-            if what == "model" and rule.on_remedies and not remedied:
+        model_names = list(models)
+        if rule.on_remedies:
+            model_names += remedied
+        if not any(fnmatchcase(name, rule.model) for name in model_names):
+            if rule.on_remedies and not remedied:
                 raise ParameterError(
                     f"{self.path}: expected a run that tried remedies for "
-                    f"{pattern!r}, got one without.",
+                    f"{rule.model!r}, got one without.",
                     hint="Evaluate with --remedies.",
                 )
+            suggestion = did_you_mean(rule.model, model_names)
+            raise ParameterError(f"{self.path}: the run has no model {rule.model!r}. {suggestion}.")
+        pattern = rule.perturbation or "*"
+        condition_names = tuple(dict.fromkeys(condition.name for condition in conditions))
+        if not any(fnmatchcase(name, pattern) for name in condition_names):
+            suggestion = did_you_mean(pattern, condition_names)
             raise ParameterError(
-                f"{self.path}: the run has no {what} {pattern!r}. {did_you_mean(pattern, options)}."
+                f"{self.path}: the run has no perturbation {pattern!r}. {suggestion}."
             )
-        if rule.strength is not None and not any(
-            rule.fits(model, condition.name, condition.strength)
-            for condition in conditions
-            for model in [*models, *remedied]
-        ):
-            raise ParameterError(
-                f"{self.path}: the run has no {rule.perturbation} at strength {rule.strength:g}."
-            )
+        if rule.strength is None:
+            return
+        for condition in conditions:
+            for name in [*models, *remedied]:
+                if rule.fits(name, condition.name, condition.strength):
+                    return
+        raise ParameterError(
+            f"{self.path}: the run has no {rule.perturbation} at strength {rule.strength:g}."
+        )
 
 
 def read_budget(path: Path, data: bytes | None = None) -> Budget:
-    """The budget in the TOML file ``path``, from its bytes ``data`` if they are given.
+    """Return the budget in the TOML file ``path``.
 
-    Raises ``ParameterError`` for an invalid one.
+    ``data`` are the bytes of the file if they were read already. Raises ``ParameterError`` for an
+    invalid budget.
     """
     values = read_toml(path) if data is None else parse_toml(data, path.name)
     file = checked(_File, values, str(path))
-    if (count := len(file.limit)) > MAX_RULES:
-        raise ParameterError(f"{path}: expected up to {MAX_RULES} tables [[limit]], got {count:,}.")
-    return Budget(path, tuple(file.limit), file.baseline, file.when_unsure == "fail")
+    rule_count = len(file.limit)
+    if rule_count > MAX_RULES:
+        raise ParameterError(
+            f"{path}: expected up to {MAX_RULES} tables [[limit]], got {rule_count:,}."
+        )
+    return Budget(
+        path,
+        tuple(file.limit),
+        file.baseline,
+        unsure_fails=file.when_unsure == "fail",
+    )
 
 
 KEPT = "kept"
@@ -293,26 +325,31 @@ BROKEN = "broken"
 NOT_SHOWN = "not shown"
 
 Entry = Mapping[str, Any]
+"""A record of a table of ``statistics``."""
 
 LABEL_FREE = {"consistency", "flip_rate"}
 """Figures that need no labels."""
 
 _NAMED = 2
-"""Limits of a budget, and conditions of each, that the reason why a model is ruled out names."""
+"""Limits, and conditions of each, that the reason why a model is ruled out names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One limit on one model and condition; without ``perturbation``, on all conditions together.
+    """The outcome of one limit for one model, under one condition or under all together.
 
-    ``where`` describes the condition. ``value`` is the figure, with its bounds ``low`` and ``high``
-    (None with too few images). A breaking strength covers all strengths, so its ``condition`` is
-    None; ``value`` and ``high`` are None if no strength of the run breaks the model. What a model
-    accepts without a safe threshold has no figure. ``of`` names the figure as ``statistics`` does;
-    for ``max_regression`` it is the robust accuracy under attack on labelled images, otherwise the
-    consistency. ``max_error`` is what a threshold promises, for limits on accepted predictions.
-    ``attacked`` is how many of the ``images`` consistency counts under attack: those with a
-    prediction to break. None without attacks, and for figures that count every image.
+    - ``perturbation`` is None for all conditions together, and ``where`` describes the condition in
+      words. A breaking strength covers all strengths, so its ``condition`` is None.
+    - ``limit`` is the name of the limit, and ``wanted`` its value.
+    - ``value`` is the figure, and ``low`` and ``high`` are its bounds, which are None with too few
+      images. For a breaking strength, ``value`` and ``high`` are None if no strength of the run
+      breaks the model. A model without a safe threshold has no figure of what it accepts.
+    - ``of`` is the name of the figure in ``statistics``. For ``max_regression`` this is the robust
+      accuracy under attack on labelled images, otherwise the consistency.
+    - ``max_error`` is the error that a safe threshold promises, for limits on what it accepts.
+    - ``attacked`` is how many of the ``images`` consistency counts under attack, which are those
+      with a prediction to break. It is None without attacks, and for figures that count every
+      image.
     """
 
     model: str
@@ -333,7 +370,7 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The figure and the limit."""
+        """The figure and the limit, such as "61.0% on 200 images; wanted: at least 50%"."""
         if self.limit == BREAKING:
             return f"{self.figure_text}; wanted: not below {self.limit_text}"
         sign = "at least" if self.limit.startswith("min") else "at most"
@@ -350,7 +387,9 @@ class Verdict:
     @property
     def limit_text(self) -> str:
         """The limit in the unit of the figure: a strength, or a percentage."""
-        return f"{self.wanted:g}" if self.limit == BREAKING else f"{100 * self.wanted:g}%"
+        if self.limit == BREAKING:
+            return f"{self.wanted:g}"
+        return f"{100 * self.wanted:g}%"
 
     @property
     def figure_text(self) -> str:
@@ -384,9 +423,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Check:
-    """The verdicts on a run; ``broken`` are those that fail the gate.
+    """The verdicts on a run.
 
-    ``notes`` say what hardened models were trained on.
+    ``notes`` say what hardened models were trained on, and whether the preprocessing of models
+    differs.
     """
 
     run: Run
@@ -396,7 +436,10 @@ class Check:
 
     @property
     def broken(self) -> list[Verdict]:
-        failing = {BROKEN, NOT_SHOWN} if self.budget.unsure_fails else {BROKEN}
+        """The verdicts that fail the gate."""
+        failing = {BROKEN}
+        if self.budget.unsure_fails:
+            failing.add(NOT_SHOWN)
         return [verdict for verdict in self.verdicts if verdict.outcome in failing]
 
     @property
@@ -407,59 +450,73 @@ class Check:
 def check(
     budget: Budget, run: Run, baseline: Run | None = None, *, remedies: bool = False
 ) -> Check:
-    """Check ``run`` against ``budget``; ``baseline`` is the run that the budget names.
+    """Check ``run`` against ``budget``.
 
-    With ``remedies`` a limit on a model is one on it behind each remedy of ``run``, too. Raises
-    ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run, needs
-    labels or needs several strengths; ``RunError`` for a run without rows.
+    ``baseline`` is the run to compare with for limits on regression. With ``remedies``, each limit
+    on a model without a remedy counts for the model behind each remedy of ``run`` as well.
+
+    Raises ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run,
+    needs labels or needs several strengths, and ``RunError`` for a run without rows.
     """
+    spec = run.manifest.spec
     remedied: list[RemediedModel] = []
     if remedies or any(rule.on_remedies for rule in budget.rules):
         remedied = remedied_models(run, run.rows.grids())
+    remedied_ids = [model.id for model in remedied]
     for rule in budget.rules:
-        names = [model.id for model in remedied]
-        spec = run.manifest.spec
-        budget.check_patterns(rule, spec.model_names, spec.pooled_conditions, names)
+        budget.check_patterns(rule, spec.model_names, spec.pooled_conditions, remedied_ids)
     if baseline is None and budget.compares:
         raise ParameterError(
             f"{budget.path}: a limit on regression needs a run to compare with: give a baseline."
         )
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
-    notes = (
-        *(trained_on(*entry) for entry in run.manifest.trained_on.items()),
-        *own_preprocessing([run.manifest.spec]),
-    )
-    rules = [*_extended(budget.rules, remedied)] if remedies else budget.rules
-    patterns = [rule.model for rule in rules if rule.on_remedies]
-    limited = [e for e in remedied if any(fnmatchcase(e.id, pattern) for pattern in patterns)]
-    tables = _tables(run, baseline, limited)
-    verdict_by_limit: dict[tuple[Any, ...], Verdict] = {}
+    notes = [trained_on(name, names) for name, names in run.manifest.trained_on.items()]
+    notes += own_preprocessing([spec])
+    rules: Sequence[Rule] = budget.rules
+    if remedies:
+        rules = _rules_with_remedies(rules, remedied)
+    limited_models = []
+    for model in remedied:
+        if any(rule.on_remedies and fnmatchcase(model.id, rule.model) for rule in rules):
+            limited_models.append(model)
+    tables = _read_tables(run, baseline, limited_models)
+    verdict_by_limit: dict[tuple[str, str, str], Verdict] = {}
     for rule in rules:
         verdicts = [*_verdicts(budget, rule, tables), *_accepting(rule, run)]
         missing = set(rule.limits) - {verdict.limit for verdict in verdicts}
         if missing:
             raise ParameterError(_reason(budget, sorted(missing)[0], rule))
-        for verdict in verdicts:  # a later rule replaces an earlier one
+        # Of several limits of a kind, the last that fits counts.
+        for verdict in verdicts:
             verdict_by_limit[verdict.model, verdict.where, verdict.limit] = verdict
-    return Check(run, budget, tuple(verdict_by_limit.values()), notes)
+    return Check(run, budget, tuple(verdict_by_limit.values()), tuple(notes))
 
 
-def _extended(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> Iterator[Rule]:
-    """``rules``, each on a model followed by one for every remedy before it."""
+def _rules_with_remedies(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> list[Rule]:
+    """Return ``rules`` with a copy of each after it for the models behind remedies that it fits.
+
+    A rule fits a model behind a remedy if it fits all models that this consists of.
+    """
+    extended = []
     for rule in rules:
-        yield rule
-        for model in [] if rule.on_remedies else remedied:
+        extended.append(rule)
+        if rule.on_remedies:
+            continue
+        for model in remedied:
             if all(fnmatchcase(name, rule.model) for name in model.names):
-                yield rule.model_copy(update={"model": escape(model.id)})
+                extended.append(rule.model_copy(update={"model": escape(model.id)}))
+    return extended
 
 
 @dataclass(frozen=True)
 class Tables:
     """The figures that limits are compared with.
 
-    ``remedied`` are the models behind remedies, ``unchanged`` those with the weights and the
-    preprocessing that they had; ``labelled`` counts images.
+    ``figures`` are those of the run, and ``differences`` are from the baseline to the run, both
+    with entries of models behind remedies. ``remedied`` are the ids of the latter. ``unchanged``
+    are the models that have the same weights and preprocessing as in the baseline. ``labelled`` is
+    the number of images with a label.
     """
 
     figures: Sequence[Entry]
@@ -469,79 +526,91 @@ class Tables:
     labelled: int
 
 
-def _tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -> Tables:
-    figures = run.figures()
-    spec = run.manifest.spec
-    grids = [model.grid for model in remedied]
-    of_remedies = model_tables(grids)
-    wholes = [*figures.summary, *(own.summary for own in of_remedies)]
-    all_conditions = dict.fromkeys(("condition", "perturbation", "strength"))
+def _read_tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -> Tables:
+    """Return the figures of ``run`` and of its models ``remedied``, and what they changed by."""
+    statistics = run.figures()
+    remedied_grids = [model.grid for model in remedied]
+    tables_of_remedied = model_tables(remedied_grids)
+    summaries = [*statistics.summary, *(tables.summary for tables in tables_of_remedied)]
+    figures: list[Entry] = []
+    for summary in summaries:
+        # A rule without a perturbation fits entries without one.
+        figures.append({**summary, "condition": None, "perturbation": None, "strength": None})
+    figures += statistics.by_perturbation
+    for tables in tables_of_remedied:
+        figures += tables.by_perturbation
+
     differences: list[Entry] = []
     unchanged: set[str] = set()
     if baseline is not None:
         differences += compare(baseline, run).differences
-        before = baseline.manifest.spec
-        unchanged |= {
-            name
-            for name in spec.model_names
-            if name in before.model_names
-            and before.of_models([name]).models == spec.of_models([name]).models
-            and before.framing_of(name) == spec.framing_of(name)
-        }
-        unchanged |= {model.id for model in remedied if unchanged >= {*model.names}}
-    if baseline is not None and remedied:
-        first = [model.grid for model in remedied_models(baseline, baseline.rows.grids())]
-        digests = baseline.rows.axes.digests, run.rows.axes.digests
-        differences += changes(paired_grids((first, grids), digests))
+        unchanged = _unchanged_models(baseline.manifest.spec, run.manifest.spec)
+        unchanged |= {model.id for model in remedied if unchanged.issuperset(model.names)}
+        if remedied:
+            models_before = remedied_models(baseline, baseline.rows.grids())
+            grids_before = [model.grid for model in models_before]
+            digests = (baseline.rows.axes.digests, run.rows.axes.digests)
+            differences += changes(paired_grids((grids_before, remedied_grids), digests))
     return Tables(
-        figures=[
-            *({**whole, **all_conditions} for whole in wholes),
-            *figures.by_perturbation,
-            *(entry for own in of_remedies for entry in own.by_perturbation),
-        ],
+        figures=figures,
         differences=differences,
         remedied={model.id for model in remedied},
         unchanged=unchanged,
-        labelled=figures.labelled,
+        labelled=statistics.labelled,
     )
 
 
+def _unchanged_models(before: Request, after: Request) -> set[str]:
+    """Return the models that have the same weights and the same framing in both requests."""
+    unchanged = set()
+    for name in after.model_names:
+        if name not in before.model_names:
+            continue
+        same_weights = before.of_models([name]).models == after.of_models([name]).models
+        if same_weights and before.framing_of(name) == after.framing_of(name):
+            unchanged.add(name)
+    return unchanged
+
+
 def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
+    """Yield the verdicts of ``rule``, but for those on what a safe threshold accepts."""
     figures = tables.figures
     differences = tables.differences
     if not rule.on_remedies:
         figures = _without_remedies(figures, tables.remedied)
         differences = _without_remedies(differences, tables.remedied)
     for limit, bound in rule.limits.items():
+        if limit in ACCEPTING:
+            continue
         if limit == BREAKING:
             yield from _breaking(budget, rule, bound, figures)
-            continue
-        if limit in ACCEPTING:
             continue
         for entry in figures if limit in FIGURES else differences:
             if limit == ATTACK and entry["perturbation"] not in ATTACKS:
                 continue
             if rule.fits(entry["model"], entry["perturbation"], entry["strength"]):
-                yield from _judged(limit, bound, entry, tables)
+                verdict = _judged(limit, bound, entry, tables)
+                if verdict is not None:
+                    yield verdict
 
 
 def _without_remedies(entries: Sequence[Entry], remedied: Set[str]) -> list[Entry]:
     return [entry for entry in entries if entry["model"] not in remedied]
 
 
-def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[Verdict]:
-    """The verdict on one figure; nothing if it is unknown without labels."""
+def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Verdict | None:
+    """Return the verdict on the figure of ``entry`` that ``limit`` is on, None if it is unknown.
+
+    Accuracies are unknown without labels.
+    """
     condition = entry["condition"]
     figure = _figure_of_limit(limit, entry)
-    if limit in FIGURES:
-        key = figure
-    else:
-        key = f"{figure}_difference"
+    key = figure if limit in FIGURES else f"{figure}_difference"
     value = entry.get(key)
     low = entry.get(f"{key}_low")
     high = entry.get(f"{key}_high")
     if value is None:
-        return
+        return None
     attacked = _attacked_images(limit, figure, entry, tables)
     images = entry["n_images"]
     if figure not in LABEL_FREE:
@@ -550,13 +619,14 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
         images = attacked
     if limit in REGRESSIONS:
         if _has_unmoved_predictions(figure, entry, tables):
-            low = high = 0.0
+            low = 0.0
+            high = 0.0
         # A limit is on the loss, which is the difference with the other sign.
         value = _negated(value)
         least_loss = _negated(high)
         high = _negated(low)
         low = least_loss
-    yield Verdict(
+    return Verdict(
         model=entry["model"],
         where="all conditions" if condition is None else named(condition),
         condition=condition,
@@ -575,18 +645,22 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Iterator[
 
 
 def _figure_of_limit(limit: str, entry: Entry) -> str:
-    """The name in ``statistics`` of the figure of ``entry`` that ``limit`` is on."""
+    """Return the name in ``statistics`` of the figure of ``entry`` that ``limit`` is on."""
     if limit == LOSS:
         return str(entry["judged_by"])
     if limit in REGRESSIONS:
         return REGRESSIONS[limit]
     if limit == "min_robust_accuracy" and entry["perturbation"] in ATTACKS:
-        return "perturbed_accuracy"  # what one attack leaves
+        # The accuracy under one attack is what this attack leaves.
+        return "perturbed_accuracy"
     return FIGURES[limit]
 
 
 def _attacked_images(limit: str, figure: str, entry: Entry, tables: Tables) -> int | None:
-    """How many images the figure counts under attack; None if it counts every image or none is."""
+    """Return how many images ``figure`` counts under attack.
+
+    Returns None for a figure that counts every image, and if no image is attacked.
+    """
     if figure not in LABEL_FREE:
         return None
     if limit in FIGURES:
@@ -604,7 +678,10 @@ def _attacked_images(limit: str, figure: str, entry: Entry, tables: Tables) -> i
 
 
 def _has_unmoved_predictions(figure: str, entry: Entry, tables: Tables) -> bool:
-    """Whether a model with the same weights as before predicts the same under each condition."""
+    """Return whether a model predicts the same as before under each condition of ``entry``.
+
+    That is not asked of a model with other weights than before.
+    """
     if entry["model"] not in tables.unchanged:
         return False
     # All conditions together may hide gains and losses that cancel, so each of them counts.
@@ -621,41 +698,50 @@ def _has_unmoved_predictions(figure: str, entry: Entry, tables: Tables) -> bool:
 def _negated(value: float | None) -> float | None:
     if value is None:
         return None
-    return 0.0 - value  # not -value, which gives -0.0
+    # Not -value, which is -0.0 for 0.
+    return 0.0 - value
 
 
-_ROUNDING = 1e-9  # of sums: 0.6 - 0.4 is not quite 0.2
+_ROUNDING = 1e-9
+"""The error of sums, since 0.6 - 0.4 is not quite 0.2."""
 
 
 def _outcome(limit: str, bound: float, low: float | None, high: float | None) -> str:
+    """Return the outcome of a limit for a figure with an interval from ``low`` to ``high``."""
     if low is None or high is None:
         return NOT_SHOWN
     if limit.startswith("max"):
-        bound, low, high = -bound, -high, -low
-    if low >= bound - _ROUNDING:
+        kept = high <= bound + _ROUNDING
+        broken = low > bound + _ROUNDING
+    else:
+        kept = low >= bound - _ROUNDING
+        broken = high < bound - _ROUNDING
+    if kept:
         return KEPT
-    return BROKEN if high < bound - _ROUNDING else NOT_SHOWN
+    return BROKEN if broken else NOT_SHOWN
 
 
 def _breaking(
     budget: Budget, rule: Rule, bound: float, figures: Sequence[Entry]
 ) -> Iterator[Verdict]:
-    """Verdicts on the strengths at which consistency falls below the rule's level.
+    """Yield verdicts on the smallest strengths at which the consistency of models is too low.
 
-    ``low`` is the smallest strength whose interval reaches below the level, ``high`` the smallest
-    whose interval lies below it. Nothing is known between two strengths of the run, nor below the
-    smallest one.
+    Its interval goes from the smallest strength whose interval of the consistency reaches below the
+    level of the rule, to the smallest strength whose interval lies below it. Nothing is known
+    between two strengths of the run, nor below the smallest one.
     """
     level = rule.breaking_level
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    entries_of_series: dict[tuple[str, str], list[Entry]] = {}
     for entry in figures:
-        name = entry["perturbation"]
-        if entry["strength"] is not None and rule.fits(entry["model"], name, entry["strength"]):
-            groups.setdefault((entry["model"], entry["series"]), []).append(entry)
-    for (model, series), entries in groups.items():
+        strength = entry["strength"]
+        if strength is not None and rule.fits(entry["model"], entry["perturbation"], strength):
+            key = (entry["model"], entry["series"])
+            entries_of_series.setdefault(key, []).append(entry)
+    for (model, series), entries in entries_of_series.items():
         perturbation = entries[0]["perturbation"]
+        # One strength cannot show where a model breaks.
         if len(entries) < 2:
-            continue  # one strength cannot show where a model breaks
+            continue
         smallest = min(entry["strength"] for entry in entries)
         largest = max(entry["strength"] for entry in entries)
         if largest < bound - _ROUNDING:
@@ -666,9 +752,9 @@ def _breaking(
         low = _first_below(level, entries, "consistency_low", unknown=0.0)
         value = _first_below(level, entries, "consistency", unknown=1.0)
         high = _first_below(level, entries, "consistency_high", unknown=1.0)
-        unseen = low == smallest and bound < smallest - _ROUNDING
-        holds = low is None or (low >= bound - _ROUNDING and not unseen)
-        if holds:
+        # A model that may break at the smallest strength may break below it as well.
+        may_break_earlier = low == smallest and bound < smallest - _ROUNDING
+        if low is None or (low >= bound - _ROUNDING and not may_break_earlier):
             outcome = KEPT
         elif high is not None and high < bound - _ROUNDING:
             outcome = BROKEN
@@ -691,7 +777,7 @@ def _breaking(
 def _first_below(
     level: float, entries: Sequence[Entry], key: str, *, unknown: float
 ) -> float | None:
-    """The smallest strength whose rate ``key`` is below ``level``, None if none is.
+    """Return the smallest strength whose rate ``key`` is below ``level``, None if none is.
 
     A rate that is None, as bounds are with too few images, counts as ``unknown``.
     """
@@ -704,76 +790,92 @@ def _first_below(
 
 
 def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
-    """Verdicts on the predictions that the safe threshold of each model accepts.
+    """Yield verdicts on the predictions that the safe threshold of each model accepts.
 
-    The error is kept if a threshold promises it. Without one it is broken where even the most
-    promising threshold certainly accepts more errors, else not shown.
+    A limit on their error is kept if there is a threshold that promises it. Without one it is
+    broken if even the most promising threshold certainly accepts more errors, else not shown.
     """
     limits = {name: rule.limits[name] for name in ACCEPTING if name in rule.limits}
     if not limits:
         return
     max_error = rule.max_accepted_error or MAX_ERROR
-    options = {"max_error": max_error}
-    for entry in RunFigures(run, options=options).answer(THRESHOLD).entries:
+    figures = RunFigures(run, options={"max_error": max_error})
+    for entry in figures.answer(THRESHOLD).entries:
         if entry["strongest"] is None or not rule.fits(entry["model"], None, None):
             continue
-        low = entry["error"][SUITE]["low"]
-        missing = BROKEN if low is not None and low > max_error else NOT_SHOWN
+        error = entry["error"][SUITE]
+        has_threshold = entry["threshold"] is not None
+        outcome_without_threshold = NOT_SHOWN
+        if error["low"] is not None and error["low"] > max_error:
+            outcome_without_threshold = BROKEN
         for limit, bound in limits.items():
-            accepted = limit == "min_accepted"
-            bounds = entry["acceptance"] if accepted else entry["error"][SUITE]
-            outcome = missing
-            if entry["threshold"] is not None:
+            if limit == "min_accepted":
+                figure_name = "accepted"
+                interval = entry["acceptance"]
+            else:
+                figure_name = "error"
+                interval = error
+            if not has_threshold:
+                outcome = outcome_without_threshold
+                if limit == "min_accepted":
+                    # Without a threshold nothing is accepted.
+                    interval = dict.fromkeys(interval)
+            elif limit == "min_accepted":
+                outcome = _outcome(limit, bound, interval["low"], interval["high"])
+            else:
                 outcome = KEPT
-                if accepted:
-                    outcome = _outcome(limit, bound, bounds["low"], bounds["high"])
-            elif accepted:
-                bounds = dict.fromkeys(bounds)
             yield Verdict(
                 model=entry["model"],
                 limit=limit,
                 wanted=bound,
-                **bounds,
+                **interval,
                 outcome=outcome,
                 images=entry["images"],
-                of="accepted" if accepted else "error",
+                of=figure_name,
                 max_error=max_error,
             )
 
 
 def _reason(budget: Budget, limit: str, rule: Rule) -> str:
-    """Why ``limit`` could not be checked."""
-    reason = "the baseline shares no image, model and condition with this run"
-    remedy = "choose another"
+    """Return the sentence on why ``limit`` cannot be checked for any model and condition."""
+    nothing_shared = "the baseline shares no image, model and condition with this run"
     covered = "all perturbations" if rule.perturbation == "*" else rule.perturbation
-    why = {
-        BREAKING: f"the run has {covered} at one strength only; evaluate several, such as "
-        "--strength 0.2,0.4,0.6,0.8,1",
-        "max_regression": f"{reason}; {remedy}",
-        "max_accuracy_regression": f"{reason}, or has no labels; {remedy}",
-        "max_robust_accuracy_regression": f"{reason}, or has no attack on labelled images; "
-        f"{remedy}",
-        "min_robust_accuracy": "the run has no attack on labelled images",
-        ATTACK: f"the run has no attack {rule.perturbation}",
-        **dict.fromkeys(
-            ACCEPTING,
+    if limit == BREAKING:
+        reason = (
+            f"the run has {covered} at one strength only; evaluate several, such as "
+            "--strength 0.2,0.4,0.6,0.8,1"
+        )
+    elif limit == LOSS:
+        reason = f"{nothing_shared}; choose another"
+    elif limit == "max_accuracy_regression":
+        reason = f"{nothing_shared}, or has no labels; choose another"
+    elif limit == "max_robust_accuracy_regression":
+        reason = f"{nothing_shared}, or has no attack on labelled images; choose another"
+    elif limit == "min_robust_accuracy":
+        reason = "the run has no attack on labelled images"
+    elif limit == ATTACK:
+        reason = f"the run has no attack {rule.perturbation}"
+    elif limit in ACCEPTING and rule.on_remedies:
+        reason = (
             "predictions behind a remedy have no probabilities; leave out the limit or the remedies"
-            if rule.on_remedies
-            else f"it needs probabilities of at least {FEWEST_UNITS} images under perturbations",
-        ),
-        "min_consistency": "it covers no row of the run, or every attacked image was already "
-        "incorrect",
-    }.get(limit, "the images of the run have no labels")
-    return f"{budget.path}: {limit} cannot be checked: {why}."
+        )
+    elif limit in ACCEPTING:
+        reason = f"it needs probabilities of at least {FEWEST_UNITS} images under perturbations"
+    elif limit == "min_consistency":
+        reason = "it covers no row of the run, or every attacked image was already incorrect"
+    else:
+        reason = "the images of the run have no labels"
+    return f"{budget.path}: {limit} cannot be checked: {reason}."
 
 
 def rule_out(
     budget: Budget, several: Sequence[Run], baseline: Run | None = None, *, remedies: bool = False
 ) -> Callable[[Run], dict[str, str]]:
-    """Why ``budget`` rules out candidates, by their ids: a function of each of ``several`` runs.
+    """Return a function from a run to the reasons why ``budget`` rules out models, by their ids.
 
-    Of several, a limit on models that only other runs have does not count. ``baseline`` and
-    ``remedies`` are as for ``check``, which says what that raises.
+    The function takes one of the runs ``several``. A limit on models that only others of them have
+    does not count for a run. ``baseline`` and ``remedies`` are as for ``check``, and the function
+    raises what ``check`` raises.
     """
 
     def has_model(run: Run, rule: Rule) -> bool:
@@ -784,35 +886,36 @@ def rule_out(
         rules = []
         for rule in budget.rules:
             # A pattern that fits no run at all stays, so that ``check`` refuses it by name.
-            is_of_others = any(has_model(other, rule) for other in several)
-            if has_model(run, rule) or not is_of_others:
+            fits_some_run = any(has_model(other, rule) for other in several)
+            if has_model(run, rule) or not fits_some_run:
                 rules.append(rule)
-        limits_of_run = replace(budget, rules=tuple(rules))
-        return exclusions(check(limits_of_run, run, baseline, remedies=remedies))
+        budget_of_run = replace(budget, rules=tuple(rules))
+        return exclusions(check(budget_of_run, run, baseline, remedies=remedies))
 
     return reasons
 
 
 def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str, str]:
-    """Why ``check`` rules out candidates, by their ids: what they break, else what is open.
+    """Return the reasons why ``check`` rules out models, by their ids.
 
-    ``said`` gives the words for the id of a condition: those of a command, unless others.
+    The reason is what a model breaks or, if it breaks nothing, what is not shown. ``said`` returns
+    the words for the id of a condition, by default those of the command line.
     """
     reasons: dict[str, str] = {}
     for outcome, verb in (
         (BROKEN, "it breaks the limit on"),
         (NOT_SHOWN, "too few images to show"),
     ):
-        conditions_by_limit: dict[str, dict[str, list[str]]] = {}
+        limits_of_model: dict[str, dict[str, list[str]]] = {}
         for verdict in check.broken:
             if verdict.outcome != outcome or verdict.model in reasons:
                 continue
             condition = said(verdict.condition) if verdict.condition else verdict.where
-            limits = conditions_by_limit.setdefault(verdict.model, {})
-            limits.setdefault(verdict.limit, []).append(condition)
-        for model, limits in conditions_by_limit.items():
+            conditions_of_limit = limits_of_model.setdefault(verdict.model, {})
+            conditions_of_limit.setdefault(verdict.limit, []).append(condition)
+        for model, conditions_of_limit in limits_of_model.items():
             texts = []
-            for limit, conditions in limits.items():
+            for limit, conditions in conditions_of_limit.items():
                 texts.append(f"{_TITLES[limit]} ({some(conditions, _NAMED)})")
             reasons[model] = f"{verb} {some(texts, _NAMED)}"
     return reasons
@@ -823,7 +926,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def as_dict(check: Check) -> dict[str, Any]:
-    """JSON-ready."""
+    """Return the result of a check as a JSON-ready record."""
     return {
         "run": check.run.id,
         "passed": check.passed,
@@ -833,26 +936,32 @@ def as_dict(check: Check) -> dict[str, Any]:
 
 
 def headline(check: Check) -> str:
-    """Whether the run keeps its limits, in one sentence."""
-    total = len(check.verdicts)
-    broken = check.broken
-    limits = counted(total, "limit")
+    """Return the sentence on whether the run keeps its limits."""
+    limits = counted(len(check.verdicts), "limit")
     if check.passed:
-        lost = {verdict.wanted for verdict in check.verdicts if verdict.limit == LOSS}
-        if len(lost) == 1 and all(verdict.limit == LOSS for verdict in check.verdicts):
-            most = counted(f"{100 * lost.pop():g}", "point")
-            return f"Release passes: no model loses more than {most}."
-        return f"Release passes: {limits} {'holds' if total == 1 else 'hold'}."
-    sure = sum(verdict.outcome == BROKEN for verdict in broken)
-    unsure = len(broken) - sure
-    if not sure:
-        return f"Too few images to decide on the release: {unsure} of {limits} undecided."
-    text = f"Release fails: {sure} of {limits} broken"
-    return f"{text}, and {unsure} more undecided." if unsure else f"{text}."
+        largest_losses = {verdict.wanted for verdict in check.verdicts if verdict.limit == LOSS}
+        only_losses = all(verdict.limit == LOSS for verdict in check.verdicts)
+        if only_losses and len(largest_losses) == 1:
+            points = counted(f"{100 * largest_losses.pop():g}", "point")
+            return f"Release passes: no model loses more than {points}."
+        verb = "holds" if len(check.verdicts) == 1 else "hold"
+        return f"Release passes: {limits} {verb}."
+    failing = check.broken
+    broken_count = sum(verdict.outcome == BROKEN for verdict in failing)
+    undecided_count = len(failing) - broken_count
+    if broken_count == 0:
+        return f"Too few images to decide on the release: {undecided_count} of {limits} undecided."
+    text = f"Release fails: {broken_count} of {limits} broken"
+    if undecided_count:
+        text += f", and {undecided_count} more undecided"
+    return f"{text}."
 
 
 def junit(check: Check) -> bytes:
-    """JUnit XML: one suite, and one test case for each limit, model and condition."""
+    """Return the result of a check as JUnit XML.
+
+    It has one suite, with one test case for each limit, model and condition.
+    """
     root = ElementTree.Element("testsuites")
     broken = check.broken
     suite = ElementTree.SubElement(
@@ -886,41 +995,50 @@ def junit(check: Check) -> bytes:
 
 
 def _xml(text: str) -> str:
-    """``text`` without characters that XML does not allow."""
+    """Replace the characters of ``text`` that XML does not allow."""
     return _NOT_XML.sub("\ufffd", text)
 
 
 _SIGNS = {BROKEN: "❌", NOT_SHOWN: "⚠️", KEPT: "✅"}
+"""The sign of each outcome, in the order of the table."""
 
 
 def markdown(check: Check) -> str:
-    """A heading, a sentence and a table, failures first."""
-    rows = sorted(check.verdicts, key=lambda verdict: list(_SIGNS).index(verdict.outcome))
-    cells = [
-        (
-            f"{_SIGNS[verdict.outcome]} {verdict.outcome}",
-            _plain(verdict.model),
-            _plain(verdict.where),
-            f"`{verdict.limit}`",
-            verdict.limit_text,
-            verdict.figure_text,
-        )
-        for verdict in rows
-    ]
+    """Return the result of a check as Markdown: a heading, a sentence, and a table.
+
+    Rows of the table with limits that are broken come first.
+    """
+    run = check.run
+    images = counted(run.images, "image")
+    title = _escaped(run.manifest.dataset.title)
     lines = [
         f"## Robustness: {headline(check)}",
         "",
-        f"Run {_plain(check.run.id)}, {counted(check.run.images, 'image')} of "
-        f"{_plain(check.run.manifest.dataset.title)}.",
+        f"Run {_escaped(run.id)}, {images} of {title}.",
         "",
-        *(line for note in check.notes for line in (_plain(note), "")),
+    ]
+    for note in check.notes:
+        lines += [_escaped(note), ""]
+    lines += [
         "| outcome | model | condition | limit | expected | measured |",
         "|---|---|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in cells),
     ]
+    for outcome, sign in _SIGNS.items():
+        for verdict in check.verdicts:
+            if verdict.outcome != outcome:
+                continue
+            cells = (
+                f"{sign} {outcome}",
+                _escaped(verdict.model),
+                _escaped(verdict.where),
+                f"`{verdict.limit}`",
+                verdict.limit_text,
+                verdict.figure_text,
+            )
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
-    """``text`` escaped for Markdown, on one line, with invisible characters shown."""
+def _escaped(text: str) -> str:
+    """Return ``text`` on one line, with invisible characters shown and Markdown escaped."""
     return _MARKDOWN.sub(r"\\\1", visible(text))
