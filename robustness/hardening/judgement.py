@@ -162,16 +162,18 @@ def measure_predictions(
     logs = np.zeros(flags.shape, np.float32)
     for start in range(0, count, _BATCH):
         rows = slice(start, min(start + _BATCH, count))
-        plain = from_uint8(views.pixels[rows])
+        originals = from_uint8(views.pixels[rows])
         digests = views.digests[rows]
+        targets = views.targets[rows]
         for column in range(1 + len(conditions)):
-            images = conditions[column - 1].images(plain, digests, seed) if column else plain
-            for place, predict in enumerate(models):
-                answers = predict(images)
-                targets = views.targets[rows]
-                flags[place, rows, column] = answers.argmax(1) == targets
-                likely = answers[np.arange(len(targets)), targets]
-                logs[place, rows, column] = np.log(np.maximum(likely, _UNLIKELY))
+            images = originals
+            if column > 0:
+                images = conditions[column - 1].images(originals, digests, seed)
+            for index, predict in enumerate(models):
+                probabilities = predict(images)
+                flags[index, rows, column] = probabilities.argmax(1) == targets
+                of_targets = probabilities[np.arange(len(targets)), targets]
+                logs[index, rows, column] = np.log(np.maximum(of_targets, _UNLIKELY))
         note("Judging", rows.stop, count)
     return flags, logs
 
