@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _MAX_BOXES = 10_000
 """Largest number of boxes or of places of data; no encoder writes as many."""
@@ -26,6 +27,13 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 
+class _Span(NamedTuple):
+    """Where something begins in the data, and where it ends."""
+
+    start: int
+    end: int
+
+
 def check_sizes(data: bytes) -> None:
     """Raise ``ValueError`` if an image or track states another size than its AV1 data has.
 
@@ -40,31 +48,32 @@ def check_sizes(data: bytes) -> None:
 
 def _item_places(data: bytes) -> list[tuple[Size, int]]:
     """The stated size of each AV1 image, and where its data begins."""
-    meta = _find(data, (0, len(data)), b"meta")
+    meta = _find(data, _Span(0, len(data)), b"meta")
     if meta is None:
         return []
-    meta = (meta[0] + 4, meta[1])  # a version and flags precede the boxes
+    meta = _Span(meta.start + 4, meta.end)  # a version and flags precede the boxes
     properties = _find(data, meta, b"iprp", b"ipco")
     associations = _find(data, meta, b"iprp", b"ipma")
     locations = _find(data, meta, b"iloc")
     if properties is None or associations is None or locations is None:
         return []
-    stored = _find(data, meta, b"idat") or (0, 0)
-    begins = _item_starts(data, locations[0], stored[0])
+    stored = _find(data, meta, b"idat") or _Span(0, 0)
+    item_starts = _item_starts(data, locations.start, stored.start)
     property_boxes = list(_boxes(data, properties))
     places = []
-    for item, indices in _property_indices(data, associations[0]):
+    for item, indices in _property_indices(data, associations.start):
         size = None
         is_av1 = False
         for index in indices:
             if not 1 <= index <= len(property_boxes):
                 continue
-            kind, start, _ = property_boxes[index - 1]
+            kind, span = property_boxes[index - 1]
             if kind == b"ispe":
-                size = struct.unpack_from(">4xLL", data, start)
-            is_av1 = is_av1 or kind == b"av1C"
-        if size is not None and is_av1 and item in begins:
-            places.append((size, begins[item]))
+                size = struct.unpack_from(">4xLL", data, span.start)
+            elif kind == b"av1C":
+                is_av1 = True
+        if size is not None and is_av1 and item in item_starts:
+            places.append((size, item_starts[item]))
     return places
 
 
@@ -92,13 +101,18 @@ def _item_starts(data: bytes, start: int, stored: int) -> dict[int, int]:
     length_bytes = sizes >> 8 & 15
     base_bytes = sizes >> 4 & 15
     index_bytes = sizes & 15 if version else 0
+    item_bytes = 4 if version == 2 else 2
     extent_count = 0
-    begins = {}
-    for _ in range(reader.number(4 if version == 2 else 2)):
-        item = reader.number(4 if version == 2 else 2)
-        is_stored = bool(version) and reader.number(2) & 15 == 1
+    item_starts = {}
+    for _ in range(reader.number(item_bytes)):
+        item = reader.number(item_bytes)
+        is_stored = False
+        if version:
+            is_stored = reader.number(2) & 15 == 1
         reader.number(2)  # the file that holds it, always this one
-        base = reader.number(base_bytes) + (stored if is_stored else 0)
+        base = reader.number(base_bytes)
+        if is_stored:
+            base += stored
         extents = reader.number(2)
         extent_count += extents
         if extent_count > _MAX_BOXES:  # without any size a few bytes would declare billions
@@ -108,54 +122,60 @@ def _item_starts(data: bytes, start: int, stored: int) -> dict[int, int]:
             offset = reader.number(offset_bytes)
             reader.number(length_bytes)
             if extent == 0:
-                begins[item] = base + offset
-    return begins
+                item_starts[item] = base + offset
+    return item_starts
 
 
 def _track_places(data: bytes) -> list[tuple[Size, int]]:
     """The stated size of each track of AV1 images, and where its first image begins."""
-    movie = _find(data, (0, len(data)), b"moov")
+    movie = _find(data, _Span(0, len(data)), b"moov")
     if movie is None:
         return []
     places = []
-    for kind, start, end in _boxes(data, movie):
+    for kind, track in _boxes(data, movie):
         if kind != b"trak":
             continue
-        header = _find(data, (start, end), b"tkhd")
-        table = _find(data, (start, end), b"mdia", b"minf", b"stbl")
+        header = _find(data, track, b"tkhd")
+        table = _find(data, track, b"mdia", b"minf", b"stbl")
         if header is None or table is None:
             continue
         descriptions = _find(data, table, b"stsd")
         chunks = _find(data, table, b"stco")
         long_chunks = _find(data, table, b"co64")
-        if descriptions is None or data[descriptions[0] + 12 : descriptions[0] + 16] != b"av01":
+        if descriptions is None:
+            continue
+        coding = data[descriptions.start + 12 : descriptions.start + 16]
+        if coding != b"av01":
             continue
         # Version, flags and the number of chunks precede the place of the first.
         if chunks is not None:
-            (first,) = struct.unpack_from(">8xL", data, chunks[0])
+            (first,) = struct.unpack_from(">8xL", data, chunks.start)
         elif long_chunks is not None:
-            (first,) = struct.unpack_from(">8xQ", data, long_chunks[0])
+            (first,) = struct.unpack_from(">8xQ", data, long_chunks.start)
         else:
             continue
-        width, height = struct.unpack_from(">LL", data, header[1] - 8)
+        width, height = struct.unpack_from(">LL", data, header.end - 8)
         places.append(((width >> 16, height >> 16), first))  # numbers with 16 binary places
     return places
 
 
-def _find(data: bytes, within: tuple[int, int], *kinds: bytes) -> tuple[int, int] | None:
-    """Start and end of what the first box of the last of nested ``kinds`` holds, if it is there."""
+def _find(data: bytes, within: _Span, *kinds: bytes) -> _Span | None:
+    """What the first box of a kind holds, each of ``kinds`` looked for in the one before.
+
+    None where one of them is not there.
+    """
     for wanted in kinds:
-        for kind, start, end in _boxes(data, within):
+        for kind, span in _boxes(data, within):
             if kind == wanted:
-                within = (start, end)
+                within = span
                 break
         else:
             return None
     return within
 
 
-def _boxes(data: bytes, within: tuple[int, int]) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each box, and start and end of what it holds."""
+def _boxes(data: bytes, within: _Span) -> Iterator[tuple[bytes, _Span]]:
+    """The kind of each box, and what it holds."""
     position, end = within
     for _ in range(_MAX_BOXES):
         if position + 8 > end:
@@ -169,7 +189,7 @@ def _boxes(data: bytes, within: tuple[int, int]) -> Iterator[tuple[bytes, int, i
             size = end - position
         if size < head:
             raise ValueError("a box that is shorter than its head")
-        yield kind, position + head, min(position + size, end)
+        yield kind, _Span(position + head, min(position + size, end))
         position += size
     raise ValueError("too many boxes in an AVIF")
 
@@ -181,19 +201,18 @@ def _sequence_size(data: bytes, start: int) -> Size | None:
         head = reader.number(1)
         if head & 4:
             reader.number(1)  # layers
-        if not head & 2:  # without a length it is the last unit
-            return _header_size(_Bits(data, reader.position)) if _is_header(head) else None
-        length = reader.leb128()
-        if _is_header(head):
+        has_length = head & 2
+        length = 0
+        if has_length:
+            length = reader.leb128()
+        if head >> 3 & 15 == _SEQUENCE_HEADER:
             return _header_size(_Bits(data, reader.position))
+        if not has_length:  # the last unit
+            return None
         reader.position += length
         if reader.position >= len(data):
             return None
     return None
-
-
-def _is_header(head: int) -> bool:
-    return head >> 3 & 15 == _SEQUENCE_HEADER
 
 
 def _header_size(bits: _Bits) -> Size:

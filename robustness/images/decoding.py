@@ -18,9 +18,8 @@ Conversions:
   screen;
 - animations and files with several pages: the first frame; of a HEIC its primary image.
 
-Five sample photographs, the same files as in scikit-image's wheel.
-
-The README beside them has sources and terms. Each is checked against a SHA-256.
+The module also has the five sample photographs, the same files as in scikit-image's wheel. The
+README beside them names their sources and terms. Each file is checked against its SHA-256.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ _MOST_PER_PIXEL = max(_BYTES_PER_PIXEL.values())
 _COPIES = 3
 """Copies of the file that a decoder may hold."""
 
-_ANY = 16 * 1024 * 1024
+_FIXED_BYTES = 16 * 1024 * 1024
 """Fixed bytes: tables, buffers, and the study image."""
 
 
@@ -98,8 +97,10 @@ def check_cost(
     decoder also holds ``coefficients``, in bytes.
     """
     per_pixel = _BYTES_PER_PIXEL.get(kind or "", _MOST_PER_PIXEL)
-    copies = 2 * _COPIES if kind == "TIFF" else _COPIES  # one may be decoded twice
-    needed = _ANY + copies * size + pixels * per_pixel + coefficients
+    copies = _COPIES
+    if kind == "TIFF":
+        copies = 2 * _COPIES  # one may be decoded twice
+    needed = _FIXED_BYTES + copies * size + pixels * per_pixel + coefficients
     if allowed is not None and needed > allowed:
         raise CostError(needed)
 
@@ -174,19 +175,26 @@ _END_OF_IMAGE = 0xD9
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # headers with the size of an image
 _ARITHMETIC = range(0xC9, 0xD0)  # frames whose scans may leave out their last bytes
 _RESTARTS = range(0xD0, 0xD8)
-_COMPRESSION = 259  # tags of a TIFF
+_BITS_PER_SAMPLE = 258  # tags of a TIFF
+_COMPRESSION = 259
+_PHOTOMETRIC = 262
 _STRIP_OFFSETS = 273
 _SAMPLES = 277
 _ROWS_PER_STRIP = 278
 _STRIP_LENGTHS = 279
+_MAX_SAMPLE_VALUE = 281
 _PLANES = 284
 _TILE_WIDTH = 322
 _TILE_HEIGHT = 323
 _TILE_OFFSETS = 324
 _TILE_LENGTHS = 325
+_SAMPLE_FORMAT = 339
+_SIGNED_MAX_SAMPLE_VALUE = 341
 _JPEG_TABLES = 347
-_JPEG_COMPRESSION = 7
+_JPEG_COMPRESSION = 7  # values of these tags
+_WHITE_IS_ZERO = 0
 _SEPARATE = 2  # planes, of which each has strips or tiles of its own
+_SIGNED = 2
 _NOISE = hashlib.shake_128(b"noise").digest(512).replace(b"\xff", b"\xfe")
 _METADATA = re.compile(rb"(infe.{8}(?:..)?)(?:Exif|mime)", re.DOTALL)
 
@@ -218,7 +226,9 @@ def decode(
     half the width and height.
     """
     subject = as_subject(name)
-    most = JPEG_SCALE**2 * pixels if data.startswith(b"\xff\xd8") else pixels
+    most = pixels
+    if data.startswith(b"\xff\xd8"):
+        most = JPEG_SCALE**2 * pixels
     _check_bytes(len(data), subject)
     try:
         scans = _jpeg_scans(data)
@@ -252,12 +262,14 @@ def decode(
             "of fewer pixels, without metadata such as colour profiles."
         ) from error
     except Image.DecompressionBombError as error:
+        size = "far more"
         count = re.search(r"\d+", str(error))
-        size = f"{int(count[0]) // 10**6:,} million" if count else "far more"
+        if count:
+            size = f"{int(count[0]) // 10**6:,} million"
         raise _too_many_pixels(subject, size, most) from error
     except Exception as error:  # hostile bytes make Pillow raise nearly anything
         if "MAX_TEXT_CHUNK" in str(error):
-            raise _much_metadata(subject) from error
+            raise _too_much_metadata(subject) from error
         raise _unreadable(subject, data) from error
 
 
@@ -278,14 +290,14 @@ def _load_whole(
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_tiff_jpegs(image, data)
     # The check of several scans comes first, so that one image is in memory at a time.
-    noisy = _noisy_pixels(data, is_reduced) if scans > 1 else None
-    colour = image.info.get("transparency")
-    if colour and any(tile[3] == "RGB;16B" for tile in image.tile):
-        # of a 16-bit PNG, whose pixels have only the upper 8 bits
-        image.info["transparency"] = tuple(value >> 8 for value in colour)
+    noisy = _noisy_digest(data, is_reduced) if scans > 1 else None
+    transparent_colour = image.info.get("transparency")
+    if transparent_colour and any(tile[3] == "RGB;16B" for tile in image.tile):
+        # The pixels of a 16-bit PNG have only the upper 8 bits.
+        image.info["transparency"] = tuple(value >> 8 for value in transparent_colour)
     image.load()
     if scans == 1 and _may_be_filled(image):
-        noisy = _noisy_pixels(data, is_reduced)
+        noisy = _noisy_digest(data, is_reduced)
     if noisy is not None and noisy != _pixels_digest(image):
         raise ValueError("a JPEG with fewer rows than its header says")
     if image.format in {"PNG", "TIFF"}:
@@ -325,13 +337,16 @@ def _flatten(image: Image.Image, subject: str) -> Image.Image:
     if image.mode == "CMYK":
         rgb = _cmyk_to_rgb(image)
     elif image.has_transparency_data:
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        if image.mode != "RGBA":
+            image = image.convert("RGBA")
         mask = ImageChops.invert(image.getchannel("A"))
         rgb = image.convert("RGB")
         rgb.paste((255, 255, 255), mask=mask)
+    elif image.mode == "RGB":
+        # Reuse the pixels, without their file: a copy would take too much memory.
+        rgb = image._new(image.im)
     else:
-        # Reuse the pixels of an RGB image, without its file: a copy would take too much memory.
-        rgb = image._new(image.im) if image.mode == "RGB" else image.convert("RGB")
+        rgb = image.convert("RGB")
     rgb.info.clear()  # a profile left here would be embedded again on saving
     return rgb
 
@@ -341,21 +356,28 @@ def _eight_bit_grey(image: Image.Image, subject: str) -> Image.Image:
     values = np.asarray(image)
     low = values.min()
     high = values.max()
-    top = 1 if image.mode == "F" else _white_of(image, high)
-    if not (low >= 0 and high <= top):  # also refuses NaN
+    is_floating = image.mode == "F"
+    white = 1
+    if not is_floating:
+        white = _white_of(image, high)
+    if not (low >= 0 and high <= white):  # also refuses NaN
         raise ImageError(
             f"{subject} cannot be placed between black and white: expected brightness from 0 to "
-            f"{top}, got {low:g} to {high:g}; export it as an 8-bit PNG."
+            f"{white}, got {low:g} to {high:g}; export it as an 8-bit PNG."
         )
-    if image.mode == "F":
+    if is_floating:
         levels = np.rint(values * np.float32(255)).astype(np.uint8)
     else:
         levels = np.empty(values.shape, np.uint8)
-        for level_row, value_row in zip(levels, values, strict=True):  # each, to save memory
-            # 255 * value / top, rounded to the nearest level in whole numbers
-            level_row[:] = (value_row.astype(np.uint64) * 510 + top) // (2 * top)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
-        levels = 255 - levels  # "white is zero", which Pillow applies up to 8 bits only
+        # Row by row, to save memory: each value takes 64 bits on its way.
+        for level_row, value_row in zip(levels, values, strict=True):
+            # 255 * value / white, rounded to the nearest level in whole numbers
+            level_row[:] = (value_row.astype(np.uint64) * 510 + white) // (2 * white)
+    if (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    ):
+        levels = 255 - levels  # Pillow does this up to 8 bits only
     grey = Image.fromarray(levels)
     if "transparency" not in image.info:
         return grey
@@ -367,16 +389,22 @@ def _white_of(image: Image.Image, high: int) -> int:
     """The value of white in integer grey with the maximum ``high``, by the file's depth."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 65535
-    bits = image.tag_v2.get(258, (16,))[0]
-    signed = image.tag_v2.get(339, (1,))[0] == 2
-    top = 65535 if bits > 16 else 2 ** (bits - signed) - 1
-    for tag in (281, 341):  # MaxSampleValue and SMaxSampleValue
-        stated = image.tag_v2.get(tag, 0)
+    tags = image.tag_v2
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
+    is_signed = tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
+    if bits > 16:
+        white = 65535
+    elif is_signed:
+        white = 2 ** (bits - 1) - 1
+    else:
+        white = 2**bits - 1
+    for tag in (_MAX_SAMPLE_VALUE, _SIGNED_MAX_SAMPLE_VALUE):
+        stated = tags.get(tag, 0)
         if isinstance(stated, tuple) and stated:  # one value a sample
             stated = stated[0]
-        if stated in _DEPTHS and high <= stated < top:
+        if stated in _DEPTHS and high <= stated < white:
             return int(stated)
-    return top
+    return white
 
 
 def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
@@ -442,7 +470,7 @@ def _last_pixels(image: Image.Image, rows: int) -> list[bytes]:
     return [image.crop((column, top, column + 1, top + 1)).tobytes() for top in tops]
 
 
-def _noisy_pixels(data: bytes, is_reduced: bool) -> int | None:
+def _noisy_digest(data: bytes, is_reduced: bool) -> int | None:
     """The digest of a JPEG's pixels with noise after the data of each scan.
 
     A decoder skips what follows a whole scan, and takes it for missing rows of another. None for
@@ -475,15 +503,18 @@ def _check_last_rows(image: ImageFile.ImageFile, data: bytes) -> None:
 
     Pillow begins with zeros. Where one is left, the image is decoded over ones.
     """
-    found = _last_pixels(image, rows=2)  # an interlaced PNG ends with the last odd row
-    if all(any(pixel) for pixel in found):
+    last_pixels = _last_pixels(image, rows=2)  # an interlaced PNG ends with the last odd row
+    if all(any(pixel) for pixel in last_pixels):
         return
     with Image.open(io.BytesIO(data), formats=(image.format or "",)) as again:
         again.load_prepare()
-        bands = len(again.getbands())
-        again.im.paste(1 if bands == 1 else (1,) * bands, (0, 0, *again.size))
+        ones: int | tuple[int, ...] = 1
+        band_count = len(again.getbands())
+        if band_count > 1:
+            ones = (1,) * band_count
+        again.im.paste(ones, (0, 0, *again.size))
         again.load()
-        if _last_pixels(again, rows=2) != found:
+        if _last_pixels(again, rows=2) != last_pixels:
             raise ValueError("an image with fewer rows than its header says")
 
 
@@ -496,22 +527,31 @@ def _check_tiff_jpegs(image: TiffImagePlugin.TiffImageFile, data: bytes) -> None
     if tags.get(_COMPRESSION) != _JPEG_COMPRESSION:
         return
     is_tiled = _TILE_OFFSETS in tags
-    offsets = tags[_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS]
-    lengths = tags[_TILE_LENGTHS if is_tiled else _STRIP_LENGTHS]
-    width = tags[_TILE_WIDTH] if is_tiled else image.width
-    rows = tags[_TILE_HEIGHT] if is_tiled else tags.get(_ROWS_PER_STRIP, image.height)
-    strips_per_plane = math.ceil(image.height / rows)
-    pieces_per_plane = strips_per_plane
     if is_tiled:
-        pieces_per_plane *= math.ceil(image.width / width)
-    planes = tags.get(_SAMPLES, 1) if tags.get(_PLANES) == _SEPARATE else 1
-    pieces = list(zip(offsets, lengths, strict=True))[: pieces_per_plane * planes]
+        offsets = tags[_TILE_OFFSETS]
+        lengths = tags[_TILE_LENGTHS]
+        width = tags[_TILE_WIDTH]
+        rows = tags[_TILE_HEIGHT]
+        pieces_across = math.ceil(image.width / width)
+    else:
+        offsets = tags[_STRIP_OFFSETS]
+        lengths = tags[_STRIP_LENGTHS]
+        width = image.width
+        rows = tags.get(_ROWS_PER_STRIP, image.height)
+        pieces_across = 1
+    pieces_down = math.ceil(image.height / rows)
+    planes = 1
+    if tags.get(_PLANES) == _SEPARATE:
+        planes = tags.get(_SAMPLES, 1)
+    piece_count = pieces_across * pieces_down * planes
+    pieces = list(zip(offsets, lengths, strict=True))[:piece_count]
     tables = tags.get(_JPEG_TABLES, b"")
     for index, (offset, length) in enumerate(pieces):
         height = rows
         most_rows = rows
         if not is_tiled:  # the last strip may have fewer rows
-            height = min(rows, image.height - index % strips_per_plane * rows)
+            row_of_strips = index % pieces_down
+            height = min(rows, image.height - row_of_strips * rows)
             most_rows = min(rows, 2 * image.height)  # some writers fill it up
         jpeg = data[offset : offset + length]
         if tables:  # without its last marker, which ends it, and the first of the strip
@@ -537,7 +577,7 @@ def _check_jpeg_pixels(jpeg: bytes, width: int, height: int, most_rows: int) -> 
         image.load()
         if _jpeg_scans(jpeg) == 1 and not _may_be_filled(image):
             return
-        noisy = _noisy_pixels(jpeg, is_reduced=False)
+        noisy = _noisy_digest(jpeg, is_reduced=False)
         if noisy is not None and noisy != _pixels_digest(image):
             raise ValueError("a JPEG in a TIFF with fewer rows than its header says")
 
@@ -549,13 +589,13 @@ def _check_png_profile(data: bytes, subject: str) -> None:
         length = int.from_bytes(data[position : position + 4])
         kind = data[position + 4 : position + 8]
         if kind == b"iCCP" and length > PngImagePlugin.MAX_TEXT_CHUNK:
-            raise _much_metadata(subject)
+            raise _too_much_metadata(subject)
         if kind == b"IDAT":
             return
         position += 12 + length
 
 
-def _much_metadata(subject: str) -> ImageError:
+def _too_much_metadata(subject: str) -> ImageError:
     return ImageError(
         f"{subject} holds too much besides its pixels: expected a colour profile and texts of at "
         f"most {PngImagePlugin.MAX_TEXT_CHUNK >> 20} MiB each, got more; save a copy without them."
@@ -563,37 +603,46 @@ def _much_metadata(subject: str) -> ImageError:
 
 
 def _check_tiff_lists(data: bytes) -> None:
-    """Refuse a TIFF with a list, as of tiles, that would take Pillow minutes."""
+    """Raise ``ValueError`` for a TIFF with a list, as of tiles, that would take Pillow minutes."""
     if data[:2] not in {b"II", b"MM"}:
         return
     order = "<" if data.startswith(b"I") else ">"
-    big = data[2:3] == b"+"
-    header, count, entry = ("8xQ", "Q", "2xHQ8x") if big else ("4xL", "H", "2xHL4x")
-    (start,) = struct.unpack_from(order + header, data)
-    (entries,) = struct.unpack_from(order + count, data, start)
-    start += struct.calcsize(order + count)
-    size = struct.calcsize(order + entry)
-    whole = min(entries, (len(data) - start) // size)
-    for kind, length in struct.iter_unpack(order + entry, data[start : start + whole * size]):
+    is_big = data[2:3] == b"+"
+    if is_big:
+        header_format = order + "8xQ"  # the place of the directory
+        count_format = order + "Q"
+        entry_format = order + "2xHQ8x"  # the type and the number of values
+    else:
+        header_format = order + "4xL"
+        count_format = order + "H"
+        entry_format = order + "2xHL4x"
+    (directory,) = struct.unpack_from(header_format, data)
+    (entry_count,) = struct.unpack_from(count_format, data, directory)
+    start = directory + struct.calcsize(count_format)
+    entry_size = struct.calcsize(entry_format)
+    whole_entries = min(entry_count, (len(data) - start) // entry_size)
+    entries = data[start : start + whole_entries * entry_size]
+    for value_type, value_count in struct.iter_unpack(entry_format, entries):
         # Pillow reads text and bytes as one value and skips what exceeds the file.
-        if kind not in {1, 2, 7} and _MAX_TIFF_LIST < length <= len(data):
-            raise ValueError(f"{length} values in a TIFF's list")
-    if entries > _MAX_TIFF_LIST:
-        raise ValueError(f"{entries} entries in a TIFF")
+        if value_type not in {1, 2, 7} and _MAX_TIFF_LIST < value_count <= len(data):
+            raise ValueError(f"{value_count} values in a TIFF's list")
+    if entry_count > _MAX_TIFF_LIST:
+        raise ValueError(f"{entry_count} entries in a TIFF")
 
 
 def as_subject(name: str) -> str:
     """``name`` as the subject of a message: one short line of printable characters, in quotes."""
-    printable = "".join(sign if sign.isprintable() else " " for sign in name)
-    clean = " ".join(printable.split())
-    if clean in {"", "the image"}:
+    printable = "".join(character if character.isprintable() else " " for character in name)
+    line = " ".join(printable.split())
+    if line in {"", "the image"}:
         return "The image"
-    if len(clean) > 80:
-        clean = f"{clean[:50]}…{clean[-29:]}"
-    return f'"{clean}"'
+    if len(line) > 80:
+        line = f"{line[:50]}…{line[-29:]}"
+    return f'"{line}"'
 
 
 def _check_bytes(size: int, subject: str) -> None:
+    """Raise ``ImageError`` for an empty file, or one of more than ``MAX_FILE_BYTES``."""
     if size == 0:
         raise ImageError(f"{subject} is empty: expected an image file; choose another one.")
     if size > MAX_FILE_BYTES:
@@ -604,7 +653,7 @@ def _check_bytes(size: int, subject: str) -> None:
 
 
 def _reduce_jpeg(image: ImageFile.ImageFile, scans: int) -> int:
-    """Have the decoder make a JPEG smaller; returns the bytes that it still holds of the whole.
+    """Have the decoder make a JPEG smaller; return the bytes that it still holds of the whole.
 
     Raises ``ValueError`` for a JPEG that cannot be decoded so.
     """
@@ -613,7 +662,9 @@ def _reduce_jpeg(image: ImageFile.ImageFile, scans: int) -> int:
     if reduced is None or math.prod(image.size) > whole / 2:
         raise ValueError("a JPEG that cannot be decoded at a smaller size")
     # Only of a JPEG in several scans, such as a progressive one, are all coefficients held.
-    return whole * _COEFFICIENT_BYTES if scans > 1 else 0
+    if scans > 1:
+        return whole * _COEFFICIENT_BYTES
+    return 0
 
 
 def _check_pixels(image: ImageFile.ImageFile, scans: int, pixels: int, most: int) -> None:
@@ -621,25 +672,29 @@ def _check_pixels(image: ImageFile.ImageFile, scans: int, pixels: int, most: int
 
     A JPEG has ``most`` pixels, which exceed ``pixels`` where it is decoded at a smaller size.
     """
-    if math.prod(image.size) * scans > _MAX_SCANS * pixels:
+    pixel_count = math.prod(image.size)
+    if pixel_count * scans > _MAX_SCANS * pixels:
         raise ValueError(f"{scans} scans in a JPEG")
     if _largest_block(image) > most:
         raise ValueError(f"{_largest_block(image)} pixels in a tile")
-    if math.prod(image.size) > _MAX_SLOW_PIXELS and any(t[0] == "bmp_rle" for t in image.tile):
-        raise ValueError(f"{math.prod(image.size)} pixels in a run-length BMP")
+    is_run_length = any(tile[0] == "bmp_rle" for tile in image.tile)
+    if is_run_length and pixel_count > _MAX_SLOW_PIXELS:
+        raise ValueError(f"{pixel_count} pixels in a run-length BMP")
 
 
 def _check_size(size: tuple[int, int], subject: str, pixels: int) -> None:
+    """Raise ``ImageError`` for a side above ``MAX_LENGTH``, or more than ``pixels`` in all."""
     if max(size) > MAX_LENGTH or math.prod(size) > pixels:
         raise _too_many_pixels(subject, f"{size[0]:,} x {size[1]:,}", pixels)
 
 
 def _largest_block(image: ImageFile.ImageFile) -> int:
-    """Largest block of pixels that the decoder holds: the image, or a tile of a TIFF."""
-    tile = 0
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tile = image.tag_v2.get(_TILE_WIDTH, 1) * image.tag_v2.get(_TILE_HEIGHT, 1)
-    return max(image.width * image.height, tile)
+    """Pixels of the largest block that the decoder holds: the image, or a tile of a TIFF."""
+    pixel_count = image.width * image.height
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return pixel_count
+    tile = image.tag_v2.get(_TILE_WIDTH, 1) * image.tag_v2.get(_TILE_HEIGHT, 1)
+    return max(pixel_count, tile)
 
 
 def _too_many_pixels(subject: str, size_text: str, pixels: int) -> ImageError:
@@ -771,8 +826,11 @@ def picture_file(path: str | os.PathLike[str]) -> str:
 
 
 def sample_bytes(name: str) -> bytes:
-    """The file of the sample ``name``, verified; raises as ``sample_path`` does, and
-    ``ImageError`` if the file is missing or not the expected one."""
+    """The bytes of the sample ``name``, verified by their SHA-256.
+
+    Raises what ``sample_path`` raises, and ``ImageError`` if the file is missing or not the
+    expected one.
+    """
     sample = REGISTRY[name]
     path = sample_path(name)
     try:

@@ -11,7 +11,7 @@ from robustness.base.errors import ImageError
 from robustness.base.workers import serve
 from robustness.images.decoding import CostError, as_subject, decode
 from robustness.images.framing import Framing, frame
-from robustness.images.properties import measured
+from robustness.images.properties import PropertyValues, measured
 
 PIXELS = b"P"
 SENTENCE = b"S"
@@ -29,26 +29,29 @@ def answer(head: bytes, data: bytes) -> bytes:
     in each framing.
     """
     request = json.loads(head)
-    framings = [Framing.of(each) for each in request.pop("framings")]
-    study = Framing.of(request.pop("study"))
-    measures = request.pop("properties")
+    framings = [Framing.of(mapping) for mapping in request["framings"]]
+    study = Framing.of(request["study"])
     try:
-        image = decode(data, **request)
+        image = decode(
+            data, name=request["name"], allowed=request["allowed"], pixels=request["pixels"]
+        )
         try:
-            result, study_pixels = frame(image, framings, study=study)
+            framed, study_pixels = frame(image, framings, study=study)
         except MemoryError:
             raise ImageError(
                 f"{as_subject(request['name'])} takes too much memory to resize: expected a "
                 "smaller image; save a copy of fewer pixels."
             ) from None
-        properties = measured(data, image.size, study_pixels) if measures else {}
-        about = {"source": result.source, "stream": result.stream, "properties": properties}
-        pixels = b"".join(each.tobytes() for each in result.pixels)
-        return PIXELS + json.dumps(about).encode() + b"\n" + pixels
     except CostError as error:
         return NEEDS + str(error.needed).encode()
     except ImageError as error:
         return SENTENCE + str(error).encode("utf-8", "replace")
+    properties: PropertyValues = {}
+    if request["properties"]:
+        properties = measured(data, image.size, study_pixels)
+    about = {"source": framed.source, "stream": framed.stream, "properties": properties}
+    pixels = b"".join(array.tobytes() for array in framed.pixels)
+    return PIXELS + json.dumps(about).encode() + b"\n" + pixels
 
 
 if __name__ == "__main__":

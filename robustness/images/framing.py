@@ -1,18 +1,14 @@
-"""The study image, on which perturbations act and which models see, from untrusted bytes.
+"""How an image becomes the square on which perturbations act and which models see.
 
 A **study image** is float32 RGB in [0, 1], shape (S, S, 3), S = 224 unless a ``side`` is given,
-every value on the grid of ``pictures.eight_bits``.
-``decode`` turns bytes into an upright 8-bit image, ``fit`` that into the study image. Every
-function is thread-safe.
+every value on the grid of ``robustness.images.pixels``. ``decode`` turns untrusted bytes into an
+upright 8-bit image, ``fit`` turns that into the study image of a ``Framing``, and a ``Picture`` is
+one with its name and digests. Every function is thread-safe.
 
-How the libraries of models resize images, without importing them.
-
-Each agrees with its library to one grey level, after rounding to 8 bits: ``pil`` and ``torch``
-with torchvision's transforms of Pillow images and of tensors, ``tensorflow`` with
-``tf.image.resize``, ``opencv`` with ``cv2.resize``. ``study`` is Pillow's resizing, with the
-rounding of ``framing``.
-
-An image on which perturbations act, with the digests that name it.
+A framing resizes as a library of models does, without importing it. Each way agrees with its
+library to one grey level, after rounding to 8 bits: ``pil`` and ``torch`` with torchvision's
+transforms of Pillow images and of tensors, ``tensorflow`` with ``tf.image.resize``, ``opencv``
+with ``cv2.resize``. ``study`` is Pillow's resizing, with a rounding of the sides of its own.
 """
 
 from __future__ import annotations
@@ -70,7 +66,7 @@ _ALIASED = {(TENSORFLOW, "lanczos")} | {
 
 def check_resizing(library: str, interpolation: str, antialias: bool) -> None:
     """Raise ``UnknownNameError`` or ``ParameterError`` for a resizing that no library has."""
-    if library not in tuple(INTERPOLATIONS):
+    if library not in tuple(INTERPOLATIONS):  # a dictionary would refuse a list from a file
         known = ", ".join(INTERPOLATIONS)
         raise UnknownNameError(f"There is no resize called {library!r}. Known: {known}.")
     if interpolation not in INTERPOLATIONS[library]:
@@ -91,7 +87,10 @@ def check_resizing(library: str, interpolation: str, antialias: bool) -> None:
 def resize(
     image: Image.Image, size: tuple[int, int], library: str, interpolation: str, antialias: bool
 ) -> Image.Image:
-    """``image`` (mode "RGB") in ``size``, (width, height), as ``library`` makes it, in 8 bits."""
+    """``image`` (mode "RGB") in ``size``, (width, height), as ``library`` makes it, in 8 bits.
+
+    The arguments have passed ``check_resizing``.
+    """
     if library in (STUDY, PIL):
         return image.resize(size, PILLOW[interpolation])
     pixels = np.asarray(image)
@@ -140,7 +139,7 @@ def _by_opencv(pixels: Values, size: tuple[int, int], interpolation: str) -> Val
 
 
 def _nearest(library: str, values: Values, new: int) -> Values:
-    """Whole rows, chosen in the single precision that the libraries compute in."""
+    """``new`` of the rows, chosen in the single precision that the libraries compute in."""
     offset = np.float32(0.5) if library == TENSORFLOW else np.float32(0)
     positions = (np.arange(new, dtype=np.float32) + offset) * np.float32(len(values) / new)
     rows = np.minimum(positions.astype(int), len(values) - 1)
@@ -156,7 +155,9 @@ def _sampled(
     """
     result = np.empty((new, *values.shape[1:]), np.float32)
     scale = len(values) / new
-    width = max(1.0, scale) if antialias else 1.0
+    width = 1.0
+    if antialias:
+        width = max(1.0, scale)
     centres = (np.arange(new) + 0.5) * scale
     for row, centre in enumerate(centres):
         first = max(0, int(centre - reach * width))
@@ -180,7 +181,12 @@ def _lanczos(x: Floats) -> Floats:
     return np.sinc(x) * np.sinc(x / 3)
 
 
-_KERNELS = {"bilinear": (lambda x: 1 - x, 1), "bicubic": (_keys, 2), "lanczos": (_lanczos, 3)}
+def _triangle(x: Floats) -> Floats:
+    return 1 - x
+
+
+_KERNELS = {"bilinear": (_triangle, 1), "bicubic": (_keys, 2), "lanczos": (_lanczos, 3)}
+"""Each kernel of a distance in rows, at least 0, and the distance from which it is 0."""
 
 
 def _cover(values: Values, new: int) -> Values:
@@ -189,7 +195,12 @@ def _cover(values: Values, new: int) -> Values:
         flat = np.ascontiguousarray(values).reshape(len(values), -1)
         return _by_opencv(flat, (flat.shape[1], new), "area").reshape(new, *values.shape[1:])
     width = len(values) / new
-    return _sampled(lambda x: ((1 + width) / 2 - x).clip(0, width), 1, False, values, new)
+
+    def overlap(distances: Floats) -> Floats:
+        """How much of a row's length lies in a window of ``width`` so far away."""
+        return ((1 + width) / 2 - distances).clip(0, width)
+
+    return _sampled(overlap, 1, False, values, new)
 
 
 STUDY_SIDE = 224
@@ -222,7 +233,7 @@ class Framing(NamedTuple):
 
     ``crop_pct`` is the share of the resized image that is kept: None is 0.875 for a crop, as in
     tests of ImageNet models, and 1 for the others. ``resize`` names the library whose resizing and
-    rounding it is, one of ``resizing.INTERPOLATIONS``. As Keras and ``tf.image.central_crop`` do,
+    rounding it is, one of ``INTERPOLATIONS``. As Keras and ``tf.image.central_crop`` do,
     ``tensorflow`` crops first: a crop is the share of the central square. ``padding`` is RGB in 8
     bits.
     """
@@ -237,7 +248,10 @@ class Framing(NamedTuple):
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Framing:
-        """The framing that ``as_dict`` made ``mapping`` of; raises as ``check_framing``."""
+        """The framing whose ``as_dict`` is ``mapping``.
+
+        Raises ``ParameterError`` for an unknown key, and what ``check_framing`` raises.
+        """
         unknown = set(mapping) - set(cls._fields)
         if unknown:
             raise ParameterError(
@@ -265,7 +279,7 @@ class Framing(NamedTuple):
 
     @property
     def text(self) -> str:
-        """All of it that differs from the study image, for people."""
+        """A description for people: fit, side, and what else differs from the study image."""
         details = []
         if self.crop_pct:
             details.append(f"{self.crop_pct:.4g} kept")
@@ -323,9 +337,9 @@ def fitted(image: Image.Image, framing: Framing) -> Image.Image:
 
 
 def check_framing(framing: Framing) -> Framing:
-    """``framing`` in its only form: without what its fit does not use.
+    """``framing`` without what its fit does not use, so that equal framings compare as equal.
 
-    Raises ``UnknownNameError`` or ``ParameterError`` for anything that no framing has.
+    Raises ``UnknownNameError`` or ``ParameterError`` for a value that no framing may have.
     """
     fit, side, crop_pct, interpolation, library, antialias, padding = framing
     if fit not in FITS:
@@ -487,12 +501,8 @@ class Picture:
         return (self, *self.others)
 
     def at(self, framing: Framing) -> Picture:
-        """The version in ``framing``, with this name and label; itself if there is none."""
-        chosen = self
-        for version in self.others:
-            if version.framing == framing:
-                chosen = version
-                break
+        """The version in ``framing`` alone, with this name and label; this one if there is none."""
+        chosen = next((version for version in self.others if version.framing == framing), self)
         return replace(
             chosen, name=self.name, label=self.label, others=(), overrides=self.overrides
         )
@@ -593,5 +603,6 @@ def load_picture(
 
     Raises what ``read_file``, ``decode`` and ``fitted`` raise.
     """
-    pixels, _ = frame(decode(read_file(path), name=os.fspath(path)), framings)
-    return pixels.picture(name, framings, overrides=overrides)
+    image = decode(read_file(path), name=os.fspath(path))
+    framed, _ = frame(image, framings)
+    return framed.picture(name, framings, overrides=overrides)

@@ -1,8 +1,8 @@
-"""The 8-bit grid of study images, and their files: what is shown, saved and predicted is one image.
+"""The 8-bit grid of study images, so that what is shown, saved and predicted is one image.
 
 Values are whole 255ths, ``np.float32(level) / np.float32(255)``, as read back from a PNG.
 
-Copies of an image: also saved again, made smaller, mirrored; and images of one scene.
+``copies`` finds images that are copies of others, and ``show_one_scene`` images of one scene.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LEVELS = 255
 
 
 def to_uint8(images: Floats) -> NDArray[np.uint8]:
-    """Study images of any shape, scaled to 0 to 255 and rounded."""
+    """Study images of any shape as whole numbers from 0 to 255; what exceeds [0, 1] is clipped."""
     return np.rint(np.clip(images, 0, 1) * LEVELS).astype(np.uint8)
 
 
@@ -32,10 +32,7 @@ def from_uint8(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def round_to_grid(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``images`` in [0, 1], rounded in place to whole 255ths.
-
-    Only for the caller's own array.
-    """
+    """``images`` in [0, 1], rounded to whole 255ths in place: the array of the caller changes."""
     np.multiply(images, np.float32(LEVELS), out=images)
     np.rint(images, out=images)
     return np.divide(images, np.float32(LEVELS), out=images)
@@ -60,7 +57,10 @@ def to_png(image: Floats) -> bytes:
 
 
 def to_jpeg(image: Floats, quality: int) -> bytes:
-    """One study image (S, S, 3) as JPEG of a ``quality`` up to 100, to be looked at."""
+    """One study image (S, S, 3) as the bytes of a JPEG of a ``quality`` from 0 to 100.
+
+    It is lossy, so only for people to look at.
+    """
     import cv2
 
     pixels = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
@@ -86,7 +86,10 @@ _MOST_COMPARED = 100
 
 
 def copies(pixels: Iterable[Bytes]) -> Places:
-    """A number for each image; copies, also small, compressed or mirrored ones, share it."""
+    """A number for each of the images (H, W, 3): copies have the position of the first of them.
+
+    Smaller, compressed and mirrored images count as copies, too, and so do copies of copies.
+    """
     outlines = []
     mirrored_outlines = []
     for image in pixels:
@@ -112,7 +115,8 @@ def copies(pixels: Iterable[Bytes]) -> Places:
 
 
 def _grey(image: Bytes) -> NDArray[np.float32]:
-    """The mean of the channels; NumPy's own takes six times as long along so short an axis."""
+    """The mean of the channels (H, W)."""
+    # NumPy's own mean takes six times as long along so short an axis.
     return (image[..., 0].astype(np.float32) + image[..., 1] + image[..., 2]) / np.float32(3)
 
 

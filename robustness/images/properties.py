@@ -1,4 +1,4 @@
-"""Properties of an image that may explain why models fail on it: what its file says, and measured.
+"""Properties of an image that may explain why models fail on it, from its file and its pixels.
 
 Measured properties are those of the study image, so that images of any size compare;
 ``original_size`` and ``aspect`` refer to the whole image.
@@ -44,20 +44,23 @@ PROPERTIES: Mapping[str, Property] = {
 """By name, in the order of pages and files."""
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_NOISE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+_NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+
 _STANDARD_SUM = 3680
 """Sum of the standard luminance table of JPEG (ITU-T T.81, Annex K), which is quality 50."""
-_MAKE = 271
+
+_MAKE = 271  # tags of EXIF
 _MODEL = 272
 _ORIENTATION = 274
 _DETAILS = 0x8769
 _EXPOSURE = 33434
 _ISO = 34855
+
 _LONGEST = 60  # characters of the name of a camera
 
 
 def measured(data: bytes, size: tuple[int, int], pixels: NDArray[np.uint8]) -> PropertyValues:
-    """The properties of the image in ``data``, whose upright ``size`` is (width, height).
+    """The properties of the image in the file ``data``, whose upright ``size`` is (width, height).
 
     ``pixels`` (S, S, 3) are those of its study image; ``data`` must have passed ``decode``.
     """
@@ -79,10 +82,10 @@ def _of_pixels(pixels: NDArray[np.uint8]) -> PropertyValues:
     colours = pixels.astype(np.float32)
     luma = colours @ np.array(_LUMA, np.float32)
     red, green, blue = colours.transpose(2, 0, 1)
-    first = red - green
-    second = (red + green) / 2 - blue
-    spread = np.hypot(first.std(), second.std())
-    offset = np.hypot(first.mean(), second.mean())
+    red_green = red - green
+    yellow_blue = (red + green) / 2 - blue
+    spread = np.hypot(red_green.std(), yellow_blue.std())
+    offset = np.hypot(red_green.mean(), yellow_blue.mean())
     properties: PropertyValues = {
         "brightness": float(luma.mean()) / 255,
         "contrast": float(luma.std()) / 255,
@@ -90,8 +93,9 @@ def _of_pixels(pixels: NDArray[np.uint8]) -> PropertyValues:
     }
     if min(luma.shape) > 2:
         properties["sharpness"] = float(cv2.Laplacian(luma, cv2.CV_32F).var())
-        mean = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE)[1:-1, 1:-1]).mean()
-        properties["noise"] = float(np.sqrt(np.pi / 2) / 6 * mean)
+        # Without the border, where the filter looks beyond the image.
+        response = cv2.filter2D(luma, cv2.CV_32F, _NOISE_KERNEL)[1:-1, 1:-1]
+        properties["noise"] = float(np.sqrt(np.pi / 2) / 6 * np.abs(response).mean())
     return properties
 
 
@@ -133,7 +137,7 @@ def _jpeg_quality(tables: Mapping[int, Sequence[int]]) -> float:
 
 
 def _camera(make: object, model: object) -> str:
-    """Maker and model as one printable text; the maker once."""
+    """Maker and model as one printable text, with the maker once: models often repeat it."""
     maker = _printable(str(make))
     name = _printable(str(model))
     if not name.lower().startswith(maker.lower()):
@@ -143,5 +147,5 @@ def _camera(make: object, model: object) -> str:
 
 def _printable(text: str) -> str:
     """``text`` on one line, without control characters."""
-    cleaned = "".join(sign if sign.isprintable() else " " for sign in text)
+    cleaned = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(cleaned.split())

@@ -93,10 +93,11 @@ def framed_image(
 ) -> FramedPixels:
     """The image in ``data`` in each of ``framings``, decoded once.
 
-    ``study`` is as in ``picture.frame``. ``patience`` is the longest wait in seconds, None for no
-    limit; ``pixels`` is the most that the image may have. Raises ``ImageError`` also for an image
-    that takes too much memory or time or crashes its decoder, and ``BusyError`` if there was no
-    time to find out.
+    ``study`` is the framing whose pixels seed random streams, as in ``framing.frame``.
+    ``patience`` is the longest wait in seconds, None for no limit; ``pixels`` is the most that the
+    image may have. Raises what ``check_framing`` and ``decode`` raise, ``ImageError`` also for an
+    image that takes too much memory or time or crashes its decoder, and ``BusyError`` if there was
+    no time to find out.
     """
     measured = measured_image(
         data, framings, name=name, study=study, patience=patience, pixels=pixels, properties=False
@@ -114,33 +115,39 @@ def measured_image(
     pixels: int = MAX_PIXELS,
     properties: bool = True,
 ) -> MeasuredPixels:
-    """As ``framed_image``, with the ``properties`` of the image."""
+    """The same as ``framed_image``, with the properties of the image if ``properties``."""
     request = {
-        **{"name": name, "pixels": pixels, "properties": properties, "study": study.as_dict()},
+        "name": name,
+        "pixels": pixels,
+        "properties": properties,
+        "study": study.as_dict(),
         "framings": [check_framing(framing).as_dict() for framing in framings],
     }
-    answer = _answer(request, data, patience)
-    start = answer.index(b"\n") + 1
-    about = json.loads(answer[len(PIXELS) : start])
+    reply = _reply(request, data, patience)
+    start = reply.index(b"\n") + 1
+    about = json.loads(reply[len(PIXELS) : start])
     arrays = []
     for framing in framings:
-        count = 3 * framing.side**2
         side = framing.side
-        levels = np.frombuffer(answer, np.uint8, count, offset=start)
+        byte_count = 3 * side**2
+        levels = np.frombuffer(reply, np.uint8, byte_count, offset=start)
         arrays.append(levels.reshape(side, side, 3))
-        start += count
+        start += byte_count
     framed = FramedPixels(about["source"], about["stream"], tuple(arrays))
     return MeasuredPixels(framed, about["properties"])
 
 
-def _answer(request: dict[str, Any], data: bytes, patience: float | None) -> bytes:
-    """The reply with the pixels; raises as ``framed_image`` does."""
+def _reply(request: dict[str, Any], data: bytes, patience: float | None) -> bytes:
+    """A worker's reply with the pixels; raises as ``framed_image`` does."""
     name = request["name"]
-    deadline = None if patience is None else time.monotonic() + patience
+    deadline = None
+    if patience is not None:
+        deadline = time.monotonic() + patience
     try:
-        answer = _ask_worker(request, data, SMALL, deadline)
-        if answer.startswith(NEEDS):
-            answer = _large(request, data, int(answer.removeprefix(NEEDS)), deadline)
+        reply = _ask_worker(request, data, SMALL, deadline)
+        if reply.startswith(NEEDS):
+            needed = int(reply.removeprefix(NEEDS))
+            reply = _decode_large(request, data, needed, deadline)
     except WorkerLateError as error:
         raise BusyError(
             f"{as_subject(name)} was not decoded within {patience:.0f} s because the server is "
@@ -156,23 +163,31 @@ def _answer(request: dict[str, Any], data: bytes, patience: float | None) -> byt
             f"{as_subject(name)} broke its decoder: expected a sound image; export it anew as "
             "PNG or JPEG."
         ) from error
-    if not answer.startswith(PIXELS):
-        raise ImageError(answer[1:].decode("utf-8", "replace"))
-    return answer
+    if not reply.startswith(PIXELS):
+        sentence = reply[1:].decode("utf-8", "replace")
+        raise ImageError(sentence)
+    return reply
 
 
-def _large(request: dict[str, object], data: bytes, needed: int, deadline: float | None) -> bytes:
-    """The reply for an image that may take ``needed`` bytes; one at a time."""
-    total = max(SMALL, memory() - PROCESSES * SMALL)
-    granted = min(needed, total)  # its header may exaggerate
+def _decode_large(
+    request: dict[str, Any], data: bytes, needed: int, deadline: float | None
+) -> bytes:
+    """The reply for an image that may take ``needed`` bytes of memory; one at a time.
+
+    Raises ``ImageError`` where these are more than there is, and not enough.
+    """
+    most = max(SMALL, memory() - PROCESSES * SMALL)
+    granted = min(needed, most)
     with _only_large_one(deadline):
-        answer = _ask_worker(request, data, granted, deadline, allowed=None)
-    if granted < needed and not answer.startswith(PIXELS):
+        # The system's limit on the process holds, without an estimate: the header, by which
+        # ``needed`` was estimated, may exaggerate.
+        reply = _ask_worker(request, data, granted, deadline, estimates=False)
+    if granted < needed and not reply.startswith(PIXELS):
         raise ImageError(
-            f"{as_subject(str(request['name']))} needs too much memory to decode: expected at most "
-            f"{total / 1e6:,.0f} MB, got up to {needed / 1e6:,.0f}; save a smaller copy."
+            f"{as_subject(request['name'])} needs too much memory to decode: expected at most "
+            f"{most / 1e6:,.0f} MB, got up to {needed / 1e6:,.0f}; save a smaller copy."
         )
-    return answer
+    return reply
 
 
 @contextmanager
@@ -182,7 +197,9 @@ def _only_large_one(deadline: float | None) -> Iterator[None]:
     If no file can be written there, it covers the threads of this process.
     """
     wait = seconds_until(deadline)
-    if not _LARGE.acquire(timeout=-1 if wait is None else wait):
+    if wait is None:
+        wait = -1  # without a limit
+    if not _LARGE.acquire(timeout=wait):
         raise WorkerLateError
     lock: BaseFileLock | None = None
     try:
@@ -203,9 +220,20 @@ def _only_large_one(deadline: float | None) -> Iterator[None]:
 
 
 def _ask_worker(
-    request: dict[str, object], data: bytes, memory: int, deadline: float | None, **other: object
+    request: dict[str, Any],
+    data: bytes,
+    memory: int,
+    deadline: float | None,
+    *,
+    estimates: bool = True,
 ) -> bytes:
-    head = json.dumps({**request, "allowed": memory, **other}).encode()
+    """The reply of a process that may take ``memory`` bytes.
+
+    It ``estimates`` what the image takes before it decodes, and asks for more in place of an
+    image.
+    """
+    allowed = memory if estimates else None
+    head = json.dumps({**request, "allowed": allowed}).encode()
     digest = hashlib.sha256(data).digest()
     return _WORKERS.ask(head, data, memory=memory, seconds=SECONDS, deadline=deadline, file=digest)
 
