@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -69,21 +70,25 @@ def is_image(value: Any) -> bool:
     return getattr(value, "ndim", 0) in (2, 3) and hasattr(value, "dtype")
 
 
-_NUMBERS = ("F", "I")
-"""Pillow's modes of any range, which are read as arrays: converting them to RGB clips at 255."""
-_OF_PNG = ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")
+_NUMBER_MODES = ("F", "I")
+"""Pillow's modes without a range. Such images are read as arrays, as a conversion to RGB clips
+values above 255."""
+
+_PNG_MODES = ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")
+"""Pillow's modes that a PNG can hold."""
 
 
 def levels(image: Any, name: str = "the image") -> Levels:
-    """``image`` as 8-bit RGB (H, W, 3).
+    """Return ``image`` as 8-bit RGB of the shape (H, W, 3).
 
-    Arrays are (H, W, 3), (3, H, W) or grey (H, W); floating point in [0, 1] is rounded to 8 bits.
-    Raises ``ImageError`` for a file that is no image, ``ParameterError`` for anything else.
+    ``image`` is a path, a PIL image, or an array (H, W, 3), (3, H, W) or grey (H, W). Floating
+    point in [0, 1] is rounded to 8 bits. Errors call the image by its ``name``. Raises
+    ``ImageError`` for a file that is no image, and ``ParameterError`` for anything else.
     """
     if isinstance(image, str | os.PathLike):
         path = picture_file(image)
         return np.asarray(decode(read_file(path), name=os.fspath(path)))
-    if isinstance(image, Image.Image) and image.mode not in _NUMBERS:
+    if isinstance(image, Image.Image) and image.mode not in _NUMBER_MODES:
         return np.asarray(decode(_encoded(image), name=name))
     pixels = in_range(as_array(image, name), name)
     if pixels.ndim == 2:
@@ -96,28 +101,36 @@ def levels(image: Any, name: str = "the image") -> Levels:
 
 
 def png(image: Any, name: str) -> bytes:
-    """``levels`` of an image as a lossless PNG; of a file its own bytes."""
+    """Return ``image`` as the bytes of a lossless PNG, or the own bytes of a file."""
     if isinstance(image, str | os.PathLike):
         return read_file(picture_file(image))
-    if isinstance(image, Image.Image) and image.mode not in _NUMBERS:
+    if isinstance(image, Image.Image) and image.mode not in _NUMBER_MODES:
         return _encoded(image)
     return to_png(from_uint8(levels(image, name)))
 
 
 def _encoded(image: Image.Image) -> bytes:
-    converted = image if image.mode in _OF_PNG else image.convert("RGB")
+    converted = image
+    if image.mode not in _PNG_MODES:
+        converted = image.convert("RGB")
     file = io.BytesIO()
+    # The EXIF data say which side is up.
     converted.save(file, "PNG", exif=image.getexif())
     return file.getvalue()
 
 
 def as_array(array: Any, name: str = "images") -> NDArray[Any]:
-    """``array`` as an array of numbers; a tensor of another library is copied to NumPy."""
-    if hasattr(array, "detach"):  # of PyTorch
+    """Return ``array`` as a NumPy array of numbers; tensors of other libraries are converted.
+
+    Raises ``ParameterError`` if it is empty, or if it is no array of numbers.
+    """
+    # Tensors of PyTorch may have gradients, or be on another device.
+    if hasattr(array, "detach"):
         array = array.detach().cpu()
     try:
         converted = np.asarray(array)
-    except Exception as error:  # what a stranger's object raises when it is asked for an array
+    except Exception as error:
+        # An unknown object may raise anything when it is asked for an array.
         raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(array)}.") from error
     if converted.dtype.kind not in "uif" or not converted.size:
         raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(array)}.")
@@ -133,22 +146,26 @@ def _kind(value: Any) -> str:
 
 
 def in_range(array: NDArray[Any], name: str) -> Levels:
-    """``array`` on the scale 0 to 255, in any number of axes.
+    """Return ``array`` as uint8 of the same shape.
 
-    Raises ``ParameterError`` unless it is uint8, or whole numbers from 0 to 255, or floating point
+    Raises ``ParameterError`` unless its values are whole numbers from 0 to 255, or floating point
     in [0, 1].
     """
     if array.dtype == np.uint8:
         return array
-    most = 1 if array.dtype.kind == "f" else 255
+    is_floating = array.dtype.kind == "f"
+    most = 1 if is_floating else 255
     low = array.min()
     high = array.max()
-    if not (low >= 0 and high <= most):  # NaN, too
-        hint = "; divide pixels by 255" if most == 1 and 1 < high <= 255 and low >= 0 else ""
-        raise ParameterError(
-            f"{name}: expected values from 0 to {most}, got {low:g} to {high:g}{hint}."
-        )
-    return to_uint8(array.astype(np.float64)) if most == 1 else array.astype(np.uint8)
+    # Written so that NaN is out of range as well.
+    if not (low >= 0 and high <= most):
+        problem = f"{name}: expected values from 0 to {most}, got {low:g} to {high:g}"
+        if is_floating and low >= 0 and 1 < high <= 255:
+            problem += "; divide pixels by 255"
+        raise ParameterError(f"{problem}.")
+    if is_floating:
+        return to_uint8(array.astype(np.float64))
+    return array.astype(np.uint8)
 
 
 @checked_call
@@ -160,7 +177,7 @@ def perturb(
     seed: int = 0,
     source: Any = None,
 ) -> NDArray[Any]:
-    """``images`` under ``perturbation``; a new array of the same shape and type.
+    """Return ``images`` under ``perturbation``, as a new array of the same shape and type.
 
     ``images`` are (N, H, W, 3) or one (H, W, 3) of any size, uint8 or floating point in [0, 1], or
     one PIL image or path of a file (as uint8). ``perturbation`` is a name with a ``strength`` from
@@ -175,26 +192,38 @@ def perturb(
     condition = _condition(perturbation, strength)
     original, batch = _batch(images)
     check_seed(seed)
-    sources = [None] * len(batch) if source is None else source
-    sources = [sources] if is_image(sources) else sources
-    if not hasattr(sources, "__len__") or len(sources) != len(batch):
-        got = len(sources) if hasattr(sources, "__len__") else type(sources).__name__
-        raise ParameterError(
-            f"Expected a source for each of {counted(len(batch), 'image')}, got {got}."
-        )
     perturbed = []
-    for image, own in zip(batch, sources, strict=True):
+    for image, source_of_image in zip(batch, _sources(source, len(batch)), strict=True):
         height, width = image.shape[:2]
-        longer = max(height, width)
-        top = (longer - height) // 2
-        left = (longer - width) // 2
-        edges = ((top, longer - height - top), (left, longer - width - left), (0, 0))
-        square = from_uint8(np.pad(image, edges, mode="reflect"))
-        # Random streams are seeded by the digest of the source as a study image.
-        seeding = square if own is None else framing.fit(Image.fromarray(levels(own, "source")))
-        levels_under = to_uint8(condition.images(square[None], [image_digest(seeding)], seed)[0])
-        perturbed.append(levels_under[top : top + height, left : left + width])
+        side = max(height, width)
+        top = (side - height) // 2
+        left = (side - width) // 2
+        padding = ((top, side - height - top), (left, side - width - left), (0, 0))
+        square = from_uint8(np.pad(image, padding, mode="reflect"))
+        # The digest of the source as a study image is the seed of its random numbers.
+        study_image = square
+        if source_of_image is not None:
+            study_image = framing.fit(Image.fromarray(levels(source_of_image, "source")))
+        digests = [image_digest(study_image)]
+        perturbed_square = to_uint8(condition.images(square[None], digests, seed)[0])
+        perturbed.append(perturbed_square[top : top + height, left : left + width])
     return _like(original, np.stack(perturbed))
+
+
+def _sources(source: Any, image_count: int) -> Any:
+    """Return a source for each image, None for each if ``source`` is None."""
+    if source is None:
+        return [None] * image_count
+    sources = [source] if is_image(source) else source
+    if not hasattr(sources, "__len__"):
+        got = type(sources).__name__
+    elif len(sources) != image_count:
+        got = str(len(sources))
+    else:
+        return sources
+    raise ParameterError(
+        f"Expected a source for each of {counted(image_count, 'image')}, got {got}."
+    )
 
 
 @checked_call
@@ -206,13 +235,15 @@ def adversarial(
     labels: Sequence[int] | None = None,
     seed: int = 0,
 ) -> NDArray[Any]:
-    """``images`` after ``attack`` on ``model``, each at most epsilon away; as ``perturb`` returns.
+    """Return ``images`` after ``attack`` on ``model``, each at most epsilon away from its original.
 
-    ``images`` are as in ``perturb``, and square. ``attack`` is a text such as
-    ``"pgd(epsilon=2/255)"`` or a ``Condition.attack``. It leads away from the class indices
-    ``labels``, one an image, by default from the model's predictions; a target is one of its
-    settings. Raises ``ParameterError``, ``UnknownNameError``, ``WeightsError``, or
-    ``GradientError`` for a model that the attack cannot use.
+    The result has the shape and type of ``images``, which are as in ``perturb``, and square.
+    ``attack`` is a text such as ``"pgd(epsilon=2/255)"`` or a ``Condition.attack``; a target is one
+    of its settings. It leads away from the class indices ``labels``, one for each image, by default
+    from the predictions of the model.
+
+    Raises ``ParameterError``, ``UnknownNameError``, ``WeightsError``, or ``GradientError`` for a
+    model that the attack cannot use.
     """
     condition = Condition.parse(attack) if isinstance(attack, str) else attack
     if not condition.needs_model:
@@ -229,40 +260,44 @@ def adversarial(
             f"Expected a label for each of {counted(count, 'image')}, got {len(labels)}."
         )
     check_seed(seed)
-    name = model.name if isinstance(model, ModelRecord) else model
-    classifier = known_models.load(name, side=height) if isinstance(name, str) else name
+    if isinstance(model, ModelRecord):
+        model = model.name
+    classifier = known_models.load(model, side=height) if isinstance(model, str) else model
     for index in labels or ():
         check_class(classifier, index)
     attacked = []
-    aims: Sequence[int | None] = labels or [None] * count
-    for image, label in zip(from_uint8(batch), aims, strict=True):
+    # Without a label an attack leads away from the prediction.
+    labels_or_none: Sequence[int | None] = labels or [None] * count
+    for image, label in zip(from_uint8(batch), labels_or_none, strict=True):
         picture = Picture.of("image", image, label=label)
         attacked.append(to_uint8(condition.against(picture, seed, classifier)))
     return _like(original, np.stack(attacked))
 
 
 def _batch(images: Any) -> tuple[NDArray[Any], Levels]:
-    """``images`` as an array, and as 8-bit images (N, H, W, 3)."""
+    """Return ``images`` as an array of their own shape and type, and as uint8 (N, H, W, 3)."""
     if isinstance(images, str | os.PathLike | Image.Image):
         images = levels(images)
-    batch_array = as_array(images)
-    if batch_array.ndim not in (3, 4) or batch_array.shape[-1] != 3:
+    original = as_array(images)
+    if original.ndim not in (3, 4) or original.shape[-1] != 3:
         raise ParameterError(
             f"images: expected an array (N, height, width, 3) or (height, width, 3), got "
-            f"{_kind(batch_array)}."
+            f"{_kind(original)}."
         )
-    return batch_array, in_range(batch_array, "images").reshape(-1, *batch_array.shape[-3:])
+    batch = in_range(original, "images").reshape(-1, *original.shape[-3:])
+    return original, batch
 
 
-def _like(original: NDArray[Any], image: Levels) -> NDArray[Any]:
-    """``image`` in the shape and type of ``original``."""
-    image = image.reshape(original.shape)
+def _like(original: NDArray[Any], images: Levels) -> NDArray[Any]:
+    """Return ``images`` in the shape and type of ``original``."""
+    images = images.reshape(original.shape)
     if original.dtype.kind != "f":
-        return image.astype(original.dtype)
-    return np.divide(image, original.dtype.type(255), dtype=original.dtype)
+        return images.astype(original.dtype)
+    return np.divide(images, original.dtype.type(255), dtype=original.dtype)
 
 
 def _condition(perturbation: str | Condition, strength: float | None) -> Condition:
+    """Return the condition that the arguments of ``perturb`` ask for."""
     if isinstance(perturbation, Condition):
         condition = perturbation
     elif strength is not None:
@@ -271,33 +306,40 @@ def _condition(perturbation: str | Condition, strength: float | None) -> Conditi
         condition = Condition.parse(perturbation)
     else:
         raise ParameterError(f"Expected a strength from 0 to 1 for {perturbation!r}, got none.")
-    if strength is not None or condition.needs_model:
-        what = "an attack" if condition.needs_model else "a condition and a strength"
+    got = ""
+    if condition.needs_model:
+        got = "an attack"
+    elif strength is not None:
+        got = "a condition and a strength"
+    if got:
         raise ParameterError(
-            f"Expected a perturbation with a strength, or a condition such as fog=0.6, got {what}."
+            f"Expected a perturbation with a strength, or a condition such as fog=0.6, got {got}."
         )
     return condition
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and what a perturbation makes of it, uint8 (H, W, 3) each; a notebook draws both."""
+    """An image before and after a perturbation, both uint8 (H, W, 3).
+
+    A notebook draws them side by side.
+    """
 
     original: Levels
     perturbed: Levels
     condition: Condition
 
     def _repr_png_(self) -> bytes:
-        gap = np.full((len(self.original), 8, 3), 255, np.uint8)
-        both: Sequence[Levels] = (self.original, gap, self.perturbed)
-        return to_png(from_uint8(np.hstack(both)))
+        white_gap = np.full((len(self.original), 8, 3), 255, np.uint8)
+        side_by_side: Sequence[Levels] = (self.original, white_gap, self.perturbed)
+        return to_png(from_uint8(np.hstack(side_by_side)))
 
 
 @checked_call
 def pair(
     image: Any, perturbation: str | Condition, strength: float | None = None, *, seed: int = 0
 ) -> Pair:
-    """One ``image`` beside itself as ``perturb`` makes it; raises as that does."""
+    """Return one image with what ``perturb`` makes of it; raises the same errors."""
     original = levels(image)
     condition = _condition(perturbation, strength)
     return Pair(original, perturb(original, condition, seed=seed), condition)
@@ -305,11 +347,11 @@ def pair(
 
 @checked_call
 def remedy(remedies: str, images: Any) -> NDArray[Any]:
-    """``images`` after remedies on the image, such as ``"median"`` or ``"median+autocontrast"``.
+    """Return ``images`` after remedies on the image, as a new array of the same shape and type.
 
-    A new array of the same shape and type. ``images`` are as in ``perturb``, square or not. Raises
-    ``ParameterError`` for a remedy on the prediction, which takes a model:
-    ``load_model(name).with_remedies([...])``.
+    ``remedies`` is a text such as ``"median"`` or ``"median+autocontrast"``. ``images`` are as in
+    ``perturb``, square or not. Raises ``ParameterError`` for a remedy on the prediction, which
+    takes a model: ``load_model(name).with_remedies([...])``.
     """
     chain = parse(remedies)
     if not chain.on_image:
@@ -326,15 +368,17 @@ def remedy(remedies: str, images: Any) -> NDArray[Any]:
 def evaluate_pictures(
     pictures: Mapping[str, Any], spec: Request, *, labels: Mapping[str, int | str] | None = None
 ) -> pd.DataFrame:
-    """The rows of a few images, as ``Run.frame`` has them; nothing is kept.
+    """Evaluate a few images and return the rows, with the columns of ``Run.frame``.
 
-    With remedies in ``spec`` the last column lists the predictions behind each.
+    Nothing is kept. With remedies in ``spec`` the last column lists the predictions behind each.
 
-    ``pictures`` are by name: the path of a file, a sample as ``sample:coffee``, a PIL image, or an
-    array (H, W, 3) of any size, uint8 or floating point in [0, 1]. Floating point (224, 224, 3) is
-    a study image, and not fitted again. ``labels`` are true classes by the image's name, each a
-    class index or the name of a class. Raises ``ImageError`` for a file that is no image,
-    ``ParameterError`` for another kind of array, ``UnknownNameError`` for a class of no model.
+    ``pictures`` maps names to images: the path of a file, a sample as ``sample:coffee``, a PIL
+    image, or an array (H, W, 3) of any size, uint8 or floating point in [0, 1]. Floating point
+    (224, 224, 3) is a study image, and not fitted again. ``labels`` maps names of images to their
+    true classes, each an index or the name of a class.
+
+    Raises ``ImageError`` for a file that is no image, ``ParameterError`` for another kind of array,
+    and ``UnknownNameError`` for a class of no model.
     """
     index_by_name: dict[str, int] = {}
     class_by_name: dict[str, str] = {}
@@ -368,7 +412,10 @@ def _picture(
     label: int | None,
     overrides: Overrides = (None, None),
 ) -> Picture:
-    """The image ``source``, in each framing of ``spec``."""
+    """Return the image ``source`` in each framing of ``spec``.
+
+    ``overrides`` are the fit and the side that the user asked for.
+    """
     framings = list(spec.by_framing)
     if isinstance(source, str | os.PathLike):
         picture = load_picture(
@@ -377,25 +424,32 @@ def _picture(
         versions = [replace(version, name=name, label=label) for version in picture.versions]
         return replace(versions[0], others=tuple(versions[1:]))
     shape = getattr(source, "shape", None)
-    kind = getattr(source, "dtype", None)
-    pixels = levels(source, name)  # refuses values out of range
-    if kind is not None and np.issubdtype(kind, np.floating):
-        alike = {each for each in framings if shape == (each.side, each.side, 3)}
-    else:
-        alike = set()
-    whole = Image.fromarray(pixels)
-    ways = [Framing("squash", each.side) if each in alike else each for each in framings]
-    study = Framing("squash") if shape == (STUDY_SIDE, STUDY_SIDE, 3) and alike else Framing()
-    result, _ = frame(whole, ways, study=study)
+    dtype = getattr(source, "dtype", None)
+    pixels = levels(source, name)
+    is_floating = dtype is not None and np.issubdtype(dtype, np.floating)
+
+    # Floating point of the size of a framing was framed before, and is squashed to its own size,
+    # which changes nothing.
+    framings_to_apply = []
+    is_framed = False
+    for each in framings:
+        if is_floating and shape == (each.side, each.side, 3):
+            framings_to_apply.append(Framing("squash", each.side))
+            is_framed = True
+        else:
+            framings_to_apply.append(each)
+    study_framing = Framing()
+    if is_framed and shape == (STUDY_SIDE, STUDY_SIDE, 3):
+        study_framing = Framing("squash")
+    result, _ = frame(Image.fromarray(pixels), framings_to_apply, study=study_framing)
     return result.picture(name, framings, overrides=overrides, label=label)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """How one image fares under one perturbation at rising strengths.
+    """The predictions for one image under one perturbation at rising strengths.
 
-    ``points`` has a row per model and strength; ``breaks`` an entry per model; ``breaking`` the
-    strength at which each model's prediction changes, None where it never does.
+    ``points`` has a row for each model and strength, and ``breaks`` an entry for each model.
     """
 
     points: pd.DataFrame
@@ -403,6 +457,7 @@ class Sweep:
 
     @property
     def breaking(self) -> dict[str, float | None]:
+        """The strength at which each model's prediction changes, None if it never does."""
         return {point.model: point.strength for point in self.breaks}
 
 
@@ -419,7 +474,7 @@ def sweep(
     side: int | None = None,
     remedy: str | None = None,
 ) -> Sweep:
-    """Find the strength at which each model's prediction of ``image`` changes.
+    """Find the strengths at which the models' predictions of ``image`` change.
 
     ``image`` is an array, a PIL image or the path of a file. Floating point (224, 224, 3), or of
     another ``side``, is a study image, and not fitted again. ``label`` is its true class, an index
@@ -436,10 +491,9 @@ def sweep(
     progress = sweeps.sweep(picture, [perturbation], chosen, load=load, steps=steps, seed=seed)
     events = [labelled(event, truth) for event in progress]
     rows = [event for event in events if isinstance(event, Measurement)]
-    return Sweep(
-        to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])),
-        tuple(event for event in events if isinstance(event, Break)),
-    )
+    breaks = [event for event in events if isinstance(event, Break)]
+    table = to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])
+    return Sweep(to_frame(table), tuple(breaks))
 
 
 EXPECTED = (
@@ -450,7 +504,10 @@ EXPECTED = (
 
 
 class SessionImages(Dataset):
-    """Images that a Python session holds; a run of them cannot be opened again by name."""
+    """A dataset of images that a Python session holds.
+
+    A run of them cannot be opened again by its name.
+    """
 
     def __init__(
         self,
@@ -459,44 +516,49 @@ class SessionImages(Dataset):
         names: Sequence[str] | None = None,
         classes: Sequence[str] = (),
     ) -> None:
-        """``get`` returns the image and label at each of ``count`` places.
+        """List the images.
 
-        It is called once a place to list it. ``classes`` are the names of integer labels.
+        ``get`` returns the image and the label at an index below ``count``. It is called once for
+        each here, and again when an image is read. ``names`` are those of the images, by default
+        numbers. ``classes`` are the names of the classes that integer labels stand for.
         """
         self._get = get
         digits = len(str(max(0, count - 1)))
-        names = distinct(names or [f"image {place:0{digits}d}" for place in range(count)])
+        names = distinct(names or [f"image {index:0{digits}d}" for index in range(count)])
         entries = []
         content = hashlib.sha256()
-        for place, name in enumerate(names):
-            image, label = get(place)
+        for index, name in enumerate(names):
+            image, label = get(index)
             size = None
             refused = ""
             try:
-                size = _noted(image, name, content)
+                size = _add_to_digest(content, image, name)
             except ImageError as error:
                 refused = str(error)
-            text = _label(label, classes)
-            entries.append(Entry(name, str(place), size, label=text, refused=refused))
+            text = _label_text(label, classes)
+            entries.append(Entry(name, str(index), size, label=text, refused=refused))
         self.columns_of_predictions: Columns = {}
         super().__init__(f"python:{content.hexdigest()[:16]}", "images from Python", entries)
 
     def columns(self) -> Columns:
-        """The other columns of a frame."""
+        """Return the other columns of a frame."""
         return self.columns_of_predictions
 
     def read(self, entry: Entry) -> bytes:
-        """A lossless PNG of an array or PIL image, the bytes of a file."""
+        """Return an array or a PIL image as lossless PNG, and a file as its bytes."""
         return png(self._get(int(entry.location))[0], entry.name)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names, labels and pixels; of files over paths and sizes."""
+        """The SHA-256 of names, labels and pixels; files count by their paths and sizes."""
         return hashlib.sha256(f"{self.source} {super().digest}".encode()).hexdigest()
 
 
-def _noted(image: Any, name: str, content: Any) -> int | None:
-    """Add ``image`` to the digest ``content``; return its bytes, None for a missing file."""
+def _add_to_digest(content: Any, image: Any, name: str) -> int | None:
+    """Add ``image`` to the digest ``content``; return its size in bytes, None for a missing file.
+
+    Files are not read, but added by their paths.
+    """
     if isinstance(image, str | os.PathLike):
         path = Path(picture_file(image)).resolve()
         content.update(os.fsencode(path))
@@ -508,24 +570,26 @@ def _noted(image: Any, name: str, content: Any) -> int | None:
 
 
 def open_images(source: Any, classes: Any = None) -> Dataset:
-    """The images of ``source``, listed.
+    """Return the dataset of the images of ``source``.
 
-    ``classes`` name the integer labels of images in memory, as ``class_names`` takes them. Raises
-    ``ParameterError`` for what holds no image, and for integer labels without ``classes``.
+    ``classes`` are the names that integer labels of images in memory stand for, as ``class_names``
+    takes them. Raises ``ParameterError`` for a source without images, and for integer labels
+    without ``classes``.
     """
     if isinstance(source, Dataset):
         return source
     if isinstance(source, str | os.PathLike):
         return open_dataset(os.fspath(source))
     chosen = class_names(classes)
-    dataset = _of_session(source, () if chosen is None else labels_of_names(chosen).names)
+    names = () if chosen is None else labels_of_names(chosen).names
+    dataset = _dataset_of_session(source, names)
     if not dataset.entries:
         raise ParameterError(f"Expected at least one image, got none: give {EXPECTED}.")
     return dataset
 
 
 def check_classes(classes: Any, *sources: Any) -> None:
-    """Raise ``ParameterError`` for ``classes`` where no source is in memory."""
+    """Raise ``ParameterError`` for ``classes`` if none of the ``sources`` is in memory."""
     if classes is not None and all(isinstance(source, str | os.PathLike) for source in sources):
         raise ParameterError(
             "Expected classes with images in memory only: the labels of a folder or table are read "
@@ -533,15 +597,14 @@ def check_classes(classes: Any, *sources: Any) -> None:
         )
 
 
-def _of_session(source: Any, classes: Sequence[str]) -> Dataset:
+def _dataset_of_session(source: Any, classes: Sequence[str]) -> Dataset:
+    """Return the dataset of what a Python session holds, by the kind of ``source``."""
     if hasattr(source, "columns") and hasattr(source, "iloc"):
-        return _of_frame(source, classes)
+        return _dataset_of_frame(source, classes)
     if isinstance(source, Mapping):
-        return _session_images(
-            [(image, None) for image in source.values()], [str(key) for key in source]
-        )
-    pair = isinstance(source, tuple) and len(source) == 2
-    if pair and (getattr(source[0], "ndim", 0) == 4 or not is_image(source[1])):  # not two images
+        pairs = [(image, None) for image in source.values()]
+        return _dataset_of_pairs(pairs, names=[str(key) for key in source])
+    if _is_images_and_labels(source):
         images = _images(source[0])
         labels = source[1]
         if isinstance(labels, str) or not isinstance(labels, Iterable):
@@ -552,58 +615,74 @@ def _of_session(source: Any, classes: Sequence[str]) -> Dataset:
                 f"Expected a label for each image, got {counted(len(images), 'image')} and "
                 f"{counted(len(labels), 'label')}."
             )
-        return _session_images(list(zip(images, labels, strict=True)), classes=classes)
+        return _dataset_of_pairs(list(zip(images, labels, strict=True)), classes=classes)
     if hasattr(source, "ndim") or isinstance(source, list | tuple):
-        return _session_images([_item(image) for image in _images(source)], classes=classes)
+        return _dataset_of_pairs([_pair_of(item) for item in _images(source)], classes=classes)
     if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
-        return SessionImages(lambda place: _item(source[place]), len(source), classes=classes)
+        # Such as a dataset of PyTorch. It is asked for each image when that is read, so that the
+        # images need not fit into memory.
+        return SessionImages(lambda index: _pair_of(source[index]), len(source), classes=classes)
     if isinstance(source, Iterable):
-        return _session_images([_item(item) for item in source], classes=classes)
-    raise _unknown(source)
+        return _dataset_of_pairs([_pair_of(item) for item in source], classes=classes)
+    raise _unexpected(source)
 
 
-def _session_images(
+def _is_images_and_labels(source: Any) -> bool:
+    """Return whether ``source`` is a tuple (images, labels), and not one of two images."""
+    if not isinstance(source, tuple) or len(source) != 2:
+        return False
+    return getattr(source[0], "ndim", 0) == 4 or not is_image(source[1])
+
+
+def _dataset_of_pairs(
     pairs: Sequence[tuple[Any, Any]],
     names: Sequence[str] | None = None,
     classes: Sequence[str] = (),
 ) -> SessionImages:
-    """The images and labels ``pairs``; files are called by their paths."""
+    """Return the dataset of ``pairs`` of an image and a label; files are called by their paths."""
     if names is None and all(isinstance(image, str | os.PathLike) for image, _ in pairs):
         names = [Path(image).as_posix() for image, _ in pairs]
     return SessionImages(pairs.__getitem__, len(pairs), names, classes)
 
 
-def _unknown(source: Any) -> ParameterError:
+def _unexpected(source: Any) -> ParameterError:
     return ParameterError(f"Expected {EXPECTED}; got {type(source).__name__}.")
 
 
-def _of_frame(frame: Any, classes: Sequence[str]) -> Dataset:
+def _dataset_of_frame(frame: Any, classes: Sequence[str]) -> Dataset:
+    """Return the dataset of a frame with the columns path and, if it has labels, label.
+
+    Column names are compared without case and without space at their ends.
+    """
     frame = frame.loc[:, ~frame.columns.duplicated()]
     column_by_name = {str(column).strip().lower(): column for column in frame.columns}
-    path = _first_column(PATH_COLUMNS, column_by_name)
-    label = _first_column(LABEL_COLUMNS, column_by_name)
-    if path is None:
+    path_column = _first_column(PATH_COLUMNS, column_by_name)
+    label_column = _first_column(LABEL_COLUMNS, column_by_name)
+    if path_column is None:
         raise ParameterError(
             "Expected a frame with the column 'path', got "
             f"{', '.join(column_by_name) or 'no column'}."
         )
-    frame = frame[frame[path].notna()]
-    images = [value.strip() if isinstance(value, str) else value for value in frame[path]]
-    labels = [None] * len(frame)
-    if label is not None:
+    frame = frame[frame[path_column].notna()]
+    images = []
+    for value in frame[path_column]:
+        images.append(value.strip() if isinstance(value, str) else value)
+    labels: list[Any] = [None] * len(frame)
+    if label_column is not None:
+        values = frame[label_column]
         labels = [
-            None if gap else value
-            for value, gap in zip(frame[label], frame[label].isna(), strict=True)
+            None if is_missing else value
+            for value, is_missing in zip(values, values.isna(), strict=True)
         ]
-    dataset = _session_images(list(zip(images, labels, strict=True)), classes=classes)
-    dataset.columns_of_predictions = other_columns(
-        frame.assign(**{path: [entry.name for entry in dataset.entries]})
-    )
+    dataset = _dataset_of_pairs(list(zip(images, labels, strict=True)), classes=classes)
+    # The other columns find their images by the names in the dataset, which are distinct.
+    names = [entry.name for entry in dataset.entries]
+    dataset.columns_of_predictions = other_columns(frame.assign(**{path_column: names}))
     return dataset
 
 
 def _first_column(names: Iterable[str], column_by_name: Mapping[str, Any]) -> Any:
-    """Return the column of the first of ``names`` that there is, None for none."""
+    """Return the column of the first of ``names`` that the frame has, None if it has none."""
     for name in names:
         if name in column_by_name:
             return column_by_name[name]
@@ -611,7 +690,10 @@ def _first_column(names: Iterable[str], column_by_name: Mapping[str, Any]) -> An
 
 
 def _images(source: Any) -> Sequence[Any]:
-    """The images of an array or sequence, one by one."""
+    """Return the images of an array, of an iterable, or of one image alone, as a sequence.
+
+    The items of a list or a tuple may be pairs of an image and a label as well.
+    """
     if isinstance(source, list | tuple):
         return source
     if is_image(source):
@@ -619,7 +701,7 @@ def _images(source: Any) -> Sequence[Any]:
     if not hasattr(source, "ndim"):
         if isinstance(source, Iterable):
             return list(source)
-        raise _unknown(source)
+        raise _unexpected(source)
     array = as_array(source)
     if array.ndim != 4:
         raise ParameterError(
@@ -628,13 +710,19 @@ def _images(source: Any) -> Sequence[Any]:
     return list(array)
 
 
-def _label(value: Any, classes: Sequence[str]) -> str | None:
-    """``value`` as the text of a class; an integer is the index of one of ``classes``."""
-    if hasattr(value, "item") and not getattr(value, "ndim", 0):  # a number of NumPy or torch
+def _label_text(value: Any, classes: Sequence[str]) -> str | None:
+    """Return the name of the class of a label, None for a missing label.
+
+    An integer is the index of one of ``classes``. Raises ``ParameterError`` for an index out of
+    range, and for a label that is neither a text nor an integer.
+    """
+    # Numbers of NumPy and PyTorch.
+    if hasattr(value, "item") and not getattr(value, "ndim", 0):
         value = value.item()
-    if value is None or (isinstance(value, float) and value != value):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if isinstance(value, float) and value.is_integer():  # of a column with gaps
+    # In a column with gaps, pandas makes integers floating point.
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, str):
         return value
@@ -656,8 +744,8 @@ def _label(value: Any, classes: Sequence[str]) -> str | None:
     return classes[value]
 
 
-def _item(item: Any) -> tuple[Any, Any]:
-    """(image, label) of one item of a sequence; an image alone has no label."""
+def _pair_of(item: Any) -> tuple[Any, Any]:
+    """Return the image and the label of an item of a sequence; an image alone has no label."""
     if not isinstance(item, list | tuple):
         return item, None
     if len(item) != 2:
