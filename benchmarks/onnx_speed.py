@@ -21,7 +21,7 @@ from benchmarks.framework_models import NETWORKS, SIDE, added
 from benchmarks.timing import in_turns_ms
 from robustness import api
 from robustness.models.loaded import LOADED
-from robustness.models.torch import opened_module
+from robustness.models.torch import open_module
 
 LEAST_MEAN = 0.95
 LEAST = 0.85
@@ -38,7 +38,7 @@ def measure(turns: int = 5) -> Iterator[dict[str, Any]]:
     for name, make in NETWORKS.items():
         with tempfile.TemporaryDirectory() as folder:
             torch.manual_seed(0)
-            export = opened_module(make().eval()).export
+            export = open_module(make().eval()).export
             assert export is not None, "a module is exported"
             path = export(Path(folder), (SIDE, SIDE))
             added(str(path))
