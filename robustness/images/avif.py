@@ -83,8 +83,13 @@ def _property_indices(data: bytes, start: int) -> Iterator[tuple[int, list[int]]
     version = reader.number(1)
     flags = reader.number(3)
     item_bytes = 4 if version else 2
-    index_bytes = 2 if flags & 1 else 1
-    index_mask = 0x7FFF if flags & 1 else 0x7F  # the upper bit says whether it is essential
+    # The upper bit of an index says whether the property is essential.
+    if flags & 1:
+        index_bytes = 2
+        index_mask = 0x7FFF
+    else:
+        index_bytes = 1
+        index_mask = 0x7F
     for _ in range(min(reader.number(4), _MAX_BOXES)):
         item = reader.number(item_bytes)
         count = reader.number(1)

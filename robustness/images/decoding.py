@@ -219,11 +219,11 @@ def decode(
 ) -> Image.Image:
     """The image in ``data`` as an upright 8-bit image (mode "RGB") without transparency.
 
-    ``name`` stands for the image in messages. Raises ``ImageError`` for
-    anything but a whole image of an accepted format with at most ``pixels`` pixels, counted before
-    decoding, and ``CostError`` if decoding may take more than ``allowed`` bytes of memory. A JPEG
-    may have ``JPEG_SCALE ** 2`` times as many: of one with more than ``pixels``, the result has
-    half the width and height.
+    ``name`` stands for the image in messages. The image may have ``pixels`` pixels, counted before
+    decoding. A JPEG may have ``JPEG_SCALE ** 2`` times as many: one of more than ``pixels`` is
+    decoded at half its width and height. Raises ``ImageError`` for larger images and anything but
+    a whole image of an accepted format, and ``CostError`` if decoding may take more than
+    ``allowed`` bytes of memory; None is no limit.
     """
     subject = as_subject(name)
     most = pixels
