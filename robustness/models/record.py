@@ -706,8 +706,9 @@ def by_labels(names: Iterable[str]) -> list[tuple[Labels, tuple[str, ...]]]:
     models_by_key: dict[str, list[str]] = {}
     for name in names:
         labels = classes(name) or Labels("unknown classes", ())
-        labels_by_key.setdefault(labels.key, labels)
-        models_by_key.setdefault(labels.key, []).append(name)
+        key = labels.key  # a digest, which takes a while
+        labels_by_key.setdefault(key, labels)
+        models_by_key.setdefault(key, []).append(name)
     title_counts = Counter(labels.title for labels in labels_by_key.values())
     groups = []
     for key, labels in labels_by_key.items():
