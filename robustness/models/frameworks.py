@@ -49,7 +49,7 @@ def silent_export(torch: Any) -> Iterator[None]:
 def layer_output(network: Any, layer: Any) -> Any:
     """The output of ``layer`` in the functional ``network``.
 
-    None if the network uses the layer more than once, or if it has several outputs.
+    None unless the network uses the layer exactly once, and the layer has a single output.
     """
     network_node_ids: set[int] = set()
     for nodes in network._nodes_by_depth.values():
