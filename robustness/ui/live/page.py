@@ -122,8 +122,8 @@ def _begin(request: LiveRequest, current_stack: stack.Stack) -> None:
         answers[name] = answer
         is_last = len(answers) == len(request.models)
         if not is_last:  # the last are drawn below, with a note
-            key = f"live answers {len(answers)}"
-            components.answers(place, key, answer_cards(request, answers), drawing)
+            cards = answer_cards(request, answers)
+            components.answers(place, f"live answers {len(answers)}", cards, drawing)
     note = _pace(start_of_passes, start)
     components.answers(place, "live answers", answer_cards(request, answers, note), drawing)
 

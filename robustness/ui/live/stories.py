@@ -170,7 +170,8 @@ def buttons() -> None:
     if chosen and _find(chosen) is None:
         warn_of_link("story", chosen)
     # A new key closes the menu after a choice: open, it would cover the page.
-    with st.popover("Stories", icon=":material/auto_stories:", key=f"stories {chosen}"):
+    menu_key = f"stories {chosen}"
+    with st.popover("Stories", icon=":material/auto_stories:", key=menu_key):
         st.caption("Short demonstrations with the four bundled models.")
         for story in STORIES:
             page_link("app.py", story.title, ":material/play_circle:", story.link)
