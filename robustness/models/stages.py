@@ -42,7 +42,7 @@ class Layout:
     before: int = 0
 
     @property
-    def has_places(self) -> bool:
+    def has_positions(self) -> bool:
         return self.height > 1 and self.width > 1
 
 
@@ -145,7 +145,7 @@ class FeatureWalk:
         """The value that ``node`` reads whose layout its result keeps: the first with positions."""
         sources = [source for source in self.sources(node) if source in self.layouts]
         for source in sources:
-            if self.layouts[source].has_places:
+            if self.layouts[source].has_positions:
                 return source
         if not sources:
             return None
@@ -411,7 +411,7 @@ class _GridWalk(FeatureWalk):
         return grids.pop()
 
     def _is_grid(self, output: Output) -> bool:
-        return output in self.layouts and self.layouts[output].has_places
+        return output in self.layouts and self.layouts[output].has_positions
 
     def _before_pooling(self, grid: Output) -> Output:
         """The grid from which local pooling, and what hardly changes features, makes ``grid``."""
