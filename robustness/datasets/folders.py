@@ -12,7 +12,6 @@ import re
 import threading
 import zipfile
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -215,14 +214,16 @@ def _entries(path: Path) -> list[Entry]:
             f"{path.name} is refused: its {packed:,} bytes would unpack to {unpacked:,}, expected "
             f"at most {MAX_RATIO} times as much; use a folder instead."
         )
-    entries = []
+    images = []
     for index, info in enumerate(infos):
         if not info.is_dir() and is_picture(info.filename):
-            # By its index, as an archive may hold several files of one name.
-            entry = Entry(info.filename, str(index), info.file_size, folders_of(info.filename))
-            entries.append(entry)
-    names = distinct([entry.name for entry in entries])
-    return [replace(entry, name=name) for entry, name in zip(entries, names, strict=True)]
+            images.append((index, info))
+    # An archive may hold several files of one name: they are read by their index.
+    names = distinct([info.filename for _, info in images])
+    entries = []
+    for name, (index, info) in zip(names, images, strict=True):
+        entries.append(Entry(name, str(index), info.file_size, folders_of(info.filename)))
+    return entries
 
 
 PAIRED = "::"

@@ -38,8 +38,8 @@ TOLERANCE = 1e-4
 last digits of float32 after the layers of a network, and far below what any figure shows."""
 
 TIES = math.inf
-"""The tolerance of what changes where classes of nearly equal probability below the first trade
-places."""
+"""The tolerance of what differs as soon as classes of nearly equal probability, below the first,
+trade places."""
 
 _INDEX = "a class index of the model, from 0"
 _SHARE = "0 to 1"
@@ -58,11 +58,11 @@ Fill = Callable[[Measurement], Any]
 class Column:
     """One column of the rows.
 
-    ``values`` and ``meaning`` are for the data dictionary. Numbers, also those in a list, lie
-    between ``low`` and ``high``. ``null`` says that a row may lack the value. Two runs agree if
-    their values differ by at most ``tolerance``. ``fill`` returns the value of a measurement, by
-    default its attribute. ``stored`` says that the files of rows of a run have it: the others are
-    of the image or of the request.
+    ``values`` and ``meaning`` are texts for the data dictionary. Numbers, also those in a list, lie
+    between ``low`` and ``high``. With ``null``, a row may lack the value. Two runs agree if their
+    values differ by at most ``tolerance``. ``fill`` returns the value of a measurement, by default
+    its attribute of the same name. A column that is not ``stored`` is not in the files of rows: it
+    follows from the image or the request.
     """
 
     name: str

@@ -54,10 +54,11 @@ PartName = Annotated[str, Field(pattern=r"^(part-[0-9]{1,12}|images(-[0-9]{1,12}
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """The images of a run: how to open them again, and which of them.
+    """The images of a run: how to open them again, and which of them were selected.
 
-    ``digest`` is ``Dataset.digest`` after the selection; ``pictures`` counts them, readable or
-    not. A ``sample`` is drawn with the run's seed.
+    They are the first ``limit``, or a ``sample`` of these that is drawn with the run's seed.
+    ``pictures`` counts the selected ones, readable or not, and ``digest`` is that of the dataset
+    after the selection.
     """
 
     __pydantic_config__ = CONFIG
@@ -73,19 +74,19 @@ class DatasetRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A run in a page of JSON.
+    """What is known of a run beside its rows and images: its request, progress and versions.
 
-    ``created`` is in UTC, ISO 8601. ``batch`` is the number of images in a chunk. ``seconds`` is
-    the time spent on all chunks, ``startup_seconds`` that for loading models before.
-    ``parts`` maps the name of each file of rows to its size in bytes; other files do not count.
-    ``content`` is the SHA-256 over the digests of the images, then known.
-    ``creator`` is the name of who began it, "" where that is not known; it is no part of the key.
-    ``plugins`` has the digests of the plugins it used, by their names.
-    ``sizes`` has those of the models, as far as they are known; ``latencies`` are of the machine
-    that finished the run.
-    ``classes`` are those of models that are not here, whose predictions came in a table: their
-    names in order, or "imagenet".
-    ``trained_on`` has the perturbations that hardened models were trained on.
+    ``created`` is in UTC, ISO 8601, and ``creator`` the name of who began the run, "" if unknown.
+    ``batch`` is the number of images in a chunk. ``seconds`` is the time spent on all chunks, and
+    ``startup_seconds`` that for loading models before. ``parts`` maps the name of each file of rows
+    or images to its size in bytes; other files do not count. ``content`` is the SHA-256 over the
+    digests of the images, None until all are known.
+
+    ``plugins`` maps the plugins that the run used to their digests, ``sizes`` the models to theirs,
+    as far as they are known, and ``trained_on`` hardened models to the perturbations of their
+    training. ``latencies`` are of the machine that finished the run. ``classes`` maps models that
+    are not here, whose predictions came in a table, to the names of their classes in order, or to
+    "imagenet".
     """
 
     __pydantic_config__ = CONFIG
@@ -113,12 +114,12 @@ class Manifest:
 
     @property
     def key(self) -> str:
-        """A digest of request and versions; runs with equal keys have equal rows."""
+        """A digest of the request, the images and the versions; equal keys mean equal rows."""
         return self._digest(versions=dict(self.versions))
 
     @property
     def request_key(self) -> str:
-        """A digest of the request alone, which other versions may round differently."""
+        """The same without the versions, which may round the rows differently."""
         return self._digest()
 
     def _digest(self, **others: Any) -> str:

@@ -1,7 +1,7 @@
 """Matches among the runs: the request that a job works on, and its answer.
 
-A match has the folder of a run, with another manifest: title, notes, bin, locks, queue and owner
-are those of runs. A folder from another installation is no match.
+A match lies in a folder beside the runs, with a manifest of its own, so that title, notes, bin,
+locks, queue and owner are as those of runs. A folder from another installation is no match.
 """
 
 from __future__ import annotations
@@ -46,18 +46,20 @@ _PHASES = {
     "Fitting": (660, 780),
     "Predicting": (780, PARTS),
 }
-"""First and last part of each phase, by the first word of what it notes: about as long as it takes
-with two models."""
+"""The first and last of ``PARTS`` of each phase, by the first word of what it notes.
+
+They are in proportion to the time that each phase takes with two models.
+"""
 _PACED = (("Simulating", "Learning"), ("Predicting",))
-"""Phases that tell how long the rest takes. Reading and estimating do not: they are other work."""
+"""Groups of phases whose pace tells how long the rest takes; reading and estimating have none."""
 _UNIT = Unit("parts")
 
 
 class MatchRequest(StrictRecord):
-    """The request of a match, as its manifest.
+    """The request of a match, which is its manifest.
 
-    ``production`` and ``reference`` are sources as ``open_dataset`` takes them. ``images`` counts
-    those that are used, of both. ``created`` is in UTC, ISO 8601.
+    ``production`` and ``reference`` are sources as ``open_dataset`` takes them, and ``images``
+    counts those of both that are used. ``created`` is in UTC, ISO 8601.
     """
 
     format: Literal["robustness match"] = "robustness match"

@@ -49,9 +49,8 @@ _FLAGS = ("consistent", *CORRECTNESS)
 _KEYS = ("remedy", "model", "condition")
 
 MARGINS = {"clean_margin": "clean_top5_probabilities", "margin": "top5_probabilities"}
-"""Values that follow from a column: by how much the first of the probabilities
-exceeds the second."""
-
+"""Values that follow from a column of lists: by how much the first of the probabilities exceeds the
+second."""
 
 _Key = tuple[str, str]
 """A remedy, "" for none, and a model."""
@@ -61,9 +60,10 @@ _Key = tuple[str, str]
 class Axes:
     """The axes of the rows: images, models and conditions, in order.
 
-    ``positions`` are those in the dataset that have rows, ascending; ``image_of`` is the place of
-    each among ``images``, -1 for one of the ``copies`` of an image that counts already. ``digests``
-    are those of the ``images``.
+    ``images`` are names, and ``digests`` theirs. ``positions`` are those of the dataset that have
+    rows, ascending. ``image_of`` has for each of them the index of its image in ``images``, -1 for
+    one of the ``copies`` of an image that counts already. ``conditions`` are (id, perturbation,
+    strength).
     """
 
     images: NDArray[np.object_]
@@ -404,7 +404,7 @@ class Rows:
         )
 
     def figures(self) -> Figures:
-        """The figures of the rows that are there now."""
+        """The figures of the rows, computed from the files as they are now."""
         contradiction_count = 0  # images of which a copy has another label
         if self.axes.copies:
             rows = self.ask("SELECT DISTINCT model, position, label FROM rows")
