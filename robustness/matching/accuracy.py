@@ -1,14 +1,12 @@
-"""The accuracy of a model on unlabelled images, from its confidences.
+"""The accuracy to expect of a model on unlabelled images, from its confidences and from labels.
 
 A labelled reference says how confidence and accuracy go together, simulated compositions say how
 that changes with what a camera does. Where several models know the same classes, their agreement
 tells more than the confidence of one. No cause is needed.
 
-The accuracy to expect of a model, from confidence and from labels.
-
-The accuracy under simulated perturbations is not among them: it tests a cause. Labels correct the
-mean confidence of all images (prediction-powered inference with tuning, Angelopoulos et al.,
-"PPI++", 2023). Both estimates are combined by their precision.
+Labels of some of the images correct the mean confidence of all (prediction-powered inference with
+tuning, Angelopoulos et al., "PPI++", 2023). Both estimates are combined by their precision. The
+accuracy under simulated perturbations is not among them: it tests a cause.
 """
 
 from __future__ import annotations
@@ -96,12 +94,14 @@ class ExpectedAccuracy:
 
     @property
     def disagreement(self) -> str:
-        """Two estimates that lie outside the interval of each other; "" without any."""
-        part = self.confidence
-        other = self.labels
-        if part is None or other is None:
+        """The names of two estimates that lie outside the interval of each other, or ""."""
+        if self.confidence is None or self.labels is None:
             return ""
-        if part.low <= other.value <= part.high or other.low <= part.value <= other.high:
+        confidence = self.confidence
+        labels = self.labels
+        if confidence.low <= labels.value <= confidence.high:
+            return ""
+        if labels.low <= confidence.value <= labels.high:
             return ""
         return "confidence and labels"
 
@@ -114,62 +114,73 @@ def simulated_estimate(
     images: int,
     remainder: float = 0.0,
 ) -> AccuracyEstimate:
-    """The accuracy where ``share`` of the images are affected, from correct predictions (images,).
+    """Return the accuracy where ``share`` of the images are affected, by simulation.
 
-    ``changes`` (compositions, images) are those of the profile minus the best composition. A
-    ``remainder`` of the squared difference in statistics may be that share of the squared drop.
-    The bounds are shares that so many images can have.
+    ``original`` and ``best`` (reference images,) are whether predictions are correct, as 0, 1 and
+    NaN, without and under the best composition. ``changes`` (compositions, images) are those of
+    the profile minus the best composition. A ``remainder`` of the squared difference in statistics
+    may be that share of the squared drop. The bounds are shares that so many production ``images``
+    can have.
     """
     shifts = np.nanmean(changes, 1)
-    noise = np.nanvar(changes, 1) / changes.shape[1]
+    shift_noise = np.nanvar(changes, 1) / changes.shape[1]
     reference = float(np.nanmean(original))
     affected = float(np.clip(np.nanmean(best) + shifts.mean(), 0, 1))
     value = share * affected + (1 - share) * reference
-    between = share**2 * max(float(shifts.var() - noise.mean()), 0.0)
+    # Variances: of the compositions beyond chance, of which images are affected with what no
+    # composition explains, and of both sets of images.
+    between = share**2 * max(float(shifts.var() - shift_noise.mean()), 0.0)
     between += (reference - affected) ** 2 * (share * (1 - share) / images + share * remainder)
     binomial = max(value * (1 - value), 0.01)
     sampling = binomial * (1 / images + 1 / np.isfinite(best).sum())
-    part = bounded(value, between + sampling + COLLECTIONS**2, images)
-    return replace(part, error=max(part.high - part.low, 1e-3) / (2 * 1.96))
+    estimate = bounded(value, between + sampling + COLLECTIONS**2, images)
+    width = max(estimate.high - estimate.low, 1e-3)
+    return replace(estimate, error=width / (2 * 1.96))
 
 
 def labelled_estimate(
     correct: Values, confidences: Values, mean_confidence: float, images: int
 ) -> AccuracyEstimate:
-    """The accuracy from ``correct`` (n,) and ``confidences`` (n,) of a random part of ``images``.
+    """Return the accuracy of ``images``, of which a random part is labelled.
 
-    ``mean_confidence`` is that of all images. ``parts`` has the accuracy by labels alone. Where all
-    or none are correct, the interval holds the exact one.
+    ``correct`` (n,) is whether the predictions of that part are correct, as 0 and 1, and
+    ``confidences`` (n,) are theirs. ``mean_confidence`` is that of all images. ``parts`` has the
+    accuracy by labels alone. Where all or none are correct, the interval holds the exact one.
     """
     count = len(correct)
-    share = count / (count + _PSEUDO)
-    rate = share * correct.mean() + (1 - share) / 2
-    spread = float(confidences.var())
+    # The pseudo-images draw the accuracy towards a half, and the weight of confidences towards 0.
+    own_share = count / (count + _PSEUDO)
+    rate = own_share * correct.mean() + (1 - own_share) / 2
+    confidence_variance = float(confidences.var())
     weight = 0.0
-    if count > 2 and spread > 1e-9:
+    if count > 2 and confidence_variance > 1e-9:
         covariance = float(np.cov(correct, confidences)[0, 1])
-        weight = float(np.clip(covariance / spread / (1 + count / images), 0, 1.5)) * share
+        slope = covariance / confidence_variance / (1 + count / images)
+        weight = float(np.clip(slope, 0, 1.5)) * own_share
     value = rate + weight * (mean_confidence - confidences.mean())
-    residual = correct - weight * confidences
-    variance = count * residual.var() + _PSEUDO / 4
+    residuals = correct - weight * confidences
+    variance = count * residuals.var() + _PSEUDO / 4
     variance = variance / (count + _PSEUDO) / max(count - 1, 1) * (1 + _UNSURE / count)
-    variance += weight**2 * spread / images
-    value = float(np.clip(value, 0, 1))
-    part = bounded(value, float(variance), None, {"labels": float(correct.mean())})
+    variance += weight**2 * confidence_variance / images
+    estimate = bounded(
+        value=float(np.clip(value, 0, 1)),
+        variance=float(variance),
+        parts={"labels": float(correct.mean())},
+    )
     if correct.min() < correct.max():
-        return part
+        return estimate
     exact = exact_estimate(correct)
-    return replace(part, low=min(part.low, exact.low), high=max(part.high, exact.high))
+    return replace(estimate, low=min(estimate.low, exact.low), high=max(estimate.high, exact.high))
 
 
 def exact_estimate(correct: Values) -> AccuracyEstimate:
-    """The accuracy from ``correct`` (n,) with the exact interval of Clopper and Pearson (1934)."""
+    """Return the mean of ``correct`` (n,) with the exact interval of Clopper and Pearson (1934)."""
     value, low, high = rate_interval(int(correct.sum()), len(correct))
     return AccuracyEstimate(value, low, high, (high - low) / (2 * 1.96))
 
 
 def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> AccuracyEstimate:
-    """Both estimates, weighted by their precision.
+    """Return the mean of both estimates, weighted by their precision.
 
     Where labels are the more precise, 0 and 1 stay possible as they are by labels.
     """
@@ -184,16 +195,19 @@ def combined(confidence: AccuracyEstimate, labels: AccuracyEstimate) -> Accuracy
 
 
 def forecast(estimate: AccuracyEstimate | None, images: int) -> dict[int, float]:
-    """Half the width of the interval to expect after labelling some of ``images``."""
-    result = {}
+    """Return half the width of the interval to expect, by the number of ``images`` labelled."""
+    half_widths = {}
     for count in sorted({min(step, images) for step in STEPS}):
-        value = estimate.value if estimate else 0.5
-        variance = max(value * (1 - value), 0.01) / count
-        if estimate:
-            variance = 1 / (estimate.error**-2 + 1 / (variance * (1 - _EXPLAINED)))
+        if estimate is None:
+            value = 0.5
+            variance = max(value * (1 - value), 0.01) / count
+        else:
+            value = estimate.value
+            label_variance = max(value * (1 - value), 0.01) / count * (1 - _EXPLAINED)
+            variance = 1 / (estimate.error**-2 + 1 / label_variance)
         bounds = bounded(value, variance)
-        result[count] = (bounds.high - bounds.low) / 2
-    return result
+        half_widths[count] = (bounds.high - bounds.low) / 2
+    return half_widths
 
 
 def bounded(
@@ -202,7 +216,7 @@ def bounded(
     images: int | None = None,
     parts: Mapping[str, float] | None = None,
 ) -> AccuracyEstimate:
-    """``value`` with its 95 % interval, those of a beta distribution of that ``variance``.
+    """Return ``value`` with the 95 % interval of a beta distribution of that ``variance``.
 
     The bounds are shares that so many ``images`` can have, unless there are any number.
     """
@@ -214,19 +228,20 @@ def bounded(
         low = np.floor(low * images) / images
         high = np.ceil(high * images) / images
     return AccuracyEstimate(
-        value,
-        float(min(low, value)),
-        float(max(high, value)),
-        float(np.sqrt(variance)),
-        dict(parts or {}),
+        value=value,
+        low=float(min(low, value)),
+        high=float(max(high, value)),
+        error=float(np.sqrt(variance)),
+        parts=dict(parts or {}),
     )
 
 
 Places = NDArray[np.int64]
 
 COMPOSITIONS = 16
+"""Simulated compositions."""
 SIMULATED = 40
-"""Simulated compositions, and reference images of each."""
+"""Reference images of each of them."""
 _STRENGTHS = (0.1, 0.9)
 _BATCH = 16
 _DIRECTIONS = 32
@@ -255,44 +270,62 @@ _OTHER_CONTENT = 0.1
 
 
 class TopPredictions(NamedTuple):
-    """A model's top-1 classes (N,) with their probabilities (N,), what tells how sure it is (N, 3),
-    or (N, 6) with the agreement of other models, and its last features (N, D)."""
+    """The predictions of a model for N images."""
 
     classes: NDArray[np.int64]
+    """Top-1 classes (N,)."""
     confidences: Values
+    """Probabilities (N,) of these."""
     cues: Values
+    """What tells how sure the model is: (N, 3), or (N, 6) with the agreement of other models."""
     features: Values
+    """The last features (N, D) of the model."""
 
     @staticmethod
     def join(parts: Sequence[TopPredictions]) -> TopPredictions:
-        """The predictions of consecutive parts as one."""
-        return TopPredictions(*(np.concatenate(sides) for sides in zip(*parts, strict=True)))
+        """Return the predictions of consecutive parts as one."""
+        return TopPredictions(
+            classes=np.concatenate([part.classes for part in parts]),
+            confidences=np.concatenate([part.confidences for part in parts]),
+            cues=np.concatenate([part.cues for part in parts]),
+            features=np.concatenate([part.features for part in parts]),
+        )
 
     def rows(self, rows: Places) -> TopPredictions:
         return TopPredictions(
-            self.classes[rows], self.confidences[rows], self.cues[rows], self.features[rows]
+            classes=self.classes[rows],
+            confidences=self.confidences[rows],
+            cues=self.cues[rows],
+            features=self.features[rows],
         )
 
 
 def top_predictions(name: str, pixels: NDArray[np.uint8]) -> TopPredictions:
-    """The predictions of the model ``name`` for study images (N, S, S, 3)."""
+    """Return the predictions of the model ``name`` for study images (N, S, S, 3)."""
     network = models.load(name, side=pixels.shape[1])
-    starts = range(0, len(pixels), _BATCH)
-    parts = [network(from_uint8(pixels[start : start + _BATCH])) for start in starts]
+    parts = []
+    for start in range(0, len(pixels), _BATCH):
+        parts.append(network(from_uint8(pixels[start : start + _BATCH])))
     probabilities = np.concatenate([part.probabilities for part in parts]).astype(np.float64)
     stages = list(parts[0].features)
-    features = (
-        np.concatenate([part.features[stages[-1]] for part in parts])
-        if stages
-        else np.zeros((len(pixels), 0))
-    )
-    ordered = np.sort(probabilities, 1)
-    top = ordered[:, -1]
-    second = ordered[:, -2] if ordered.shape[1] > 1 else 0 * ordered[:, -1]
-    bounded = np.clip(top, 1e-4, 1 - 1e-4)
+    if stages:
+        features = np.concatenate([part.features[stages[-1]] for part in parts])
+    else:
+        features = np.zeros((len(pixels), 0))
+    ascending = np.sort(probabilities, 1)
+    top = ascending[:, -1]
+    second = np.zeros_like(top)
+    if ascending.shape[1] > 1:
+        second = ascending[:, -2]
+    inner = np.clip(top, 1e-4, 1 - 1e-4)  # the log-odds of 0 and 1 are infinite
+    log_odds = np.log(inner / (1 - inner))
     entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-12)), 1)
-    cues = np.stack([np.log(bounded / (1 - bounded)), entropy, top - second], 1)
-    return TopPredictions(probabilities.argmax(1), top, cues, features.astype(np.float64))
+    return TopPredictions(
+        classes=probabilities.argmax(1),
+        confidences=top,
+        cues=np.stack([log_odds, entropy, top - second], 1),
+        features=features.astype(np.float64),
+    )
 
 
 def with_agreement(
@@ -535,10 +568,11 @@ def _correct(output: TopPredictions, labels: Places) -> Values:
 
 
 def _regress(inputs: Sequence[Values], targets: Values, weights: Values) -> list[Values]:
-    return [
-        _logistic(side, targets, weights, penalty)
-        for side, penalty in zip(inputs, _PENALTIES, strict=True)
-    ]
+    """The coefficients of a regression on each of ``inputs``, without and with features."""
+    regressions = []
+    for columns, penalty in zip(inputs, _PENALTIES, strict=True):
+        regressions.append(_logistic(columns, targets, weights, penalty))
+    return regressions
 
 
 def _logistic(inputs: Values, targets: Values, weights: Values, penalty: float) -> Values:

@@ -42,7 +42,7 @@ _SIMULATED = 100
 _ROUNDS = 7
 _LAST_STEPS = 4
 _FEW = 8
-"""Points, before which every round tries a fit of every size."""
+"""Number of points up to which every round tries a fit of every size."""
 _FITS = 12
 """Fits that may be alternatives."""
 _ITERATIONS = 10
@@ -63,14 +63,18 @@ _HOPE = 0.4
 _CLEARLY = 3.0
 """Times the gain that a perturbation needs, from which a simulation of some images decides."""
 _REACH = 0.4
+"""Distance over which a correction holds."""
 _JUMP = 0.4
-"""Distance over which a correction holds, and what another active perturbation adds to a distance:
-clipping and smooth areas change at once with the weakest noise."""
-_NEAR = (0.02, 0.06)
+"""What another active perturbation adds to a distance: clipping and smooth areas change at once
+with the weakest noise."""
+_NEAR = 0.02
+"""Distance from all points beyond which the best fit is simulated."""
+_NEAR_IF_LIKELY = 0.06
+"""The same while the best point is likely."""
 _NEXT = 0.15
+"""Distance from all points beyond which other fits are simulated."""
 _BESIDE = 0.05
-"""Distance beyond which the best fit is simulated, without a likely point and with one; that for
-other fits; the step to points that correct slopes."""
+"""Step to points that correct slopes."""
 _SHARE_STEPS = 200
 _SEPARATE = 1.5
 """Standard deviations between originals and simulations, below which 50 images of which half are
@@ -440,10 +444,12 @@ class _Problem:
 
     def scores(self) -> Values:
         """The score (m,) of every point, under its own covariance; infinite for the originals."""
-        gaps = self.gaps(self.points)
-        costs = [distance(gap, self.error_at(index)) for index, gap in enumerate(gaps)]
-        active = np.count_nonzero(self.points, 1)
-        return np.where(active, np.array(costs) + PENALTY * active, np.inf)
+        costs = []
+        for index, gap in enumerate(self.gaps(self.points)):
+            costs.append(distance(gap, self.error_at(index)))
+        active_counts = np.count_nonzero(self.points, 1)
+        scores = np.array(costs) + PENALTY * active_counts
+        return np.where(active_counts > 0, scores, np.inf)
 
     def gaps(self, strengths: Values) -> Values:
         """The differences (n, D) of the production's mean from those at strengths (n, K)."""
@@ -532,7 +538,7 @@ class _Problem:
         """
         count = len(self.points)
         best_fit = fits[0].strengths
-        is_new = self.is_new(best_fit, _NEAR[is_likely])
+        is_new = self.is_new(best_fit, _NEAR_IF_LIKELY if is_likely else _NEAR)
         if is_new:
             self.add(best_fit, self.some)
         if is_likely:
@@ -553,7 +559,7 @@ class _Problem:
         for index, step in product(np.flatnonzero(centre), (-_BESIDE, _BESIDE)):
             beside = centre.copy()
             beside[index] = np.clip(beside[index] + step, 0, 1)
-            if self.is_new(beside, _NEAR[False] / 2):
+            if self.is_new(beside, _NEAR / 2):
                 self.add(beside, self.some)
 
     def _explore_hopeful(

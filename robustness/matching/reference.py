@@ -36,10 +36,12 @@ from robustness.measure.condition import Condition
 from robustness.perturbations import compose
 
 _TRIED = 6
-_SHARED_IMAGES = 20
-"""Compositions of the profile that are tried, and images on which each is."""
+"""Compositions of the profile that are tried."""
+_IMAGES_OF_TRIED = 20
+"""Images on which each of them is tried."""
 _BATCH = 32
 _LARGEST_CACHE = 2**28
+"""Bytes of a file of the cache that is read."""
 
 
 class ReferenceImages:
@@ -65,7 +67,7 @@ class ReferenceImages:
         self._simulated: dict[bytes, Floats] = {}
 
     def learn(self, note: Note) -> None:
-        """Get the emulator, from the cache or trained, before any simulation."""
+        """Load the emulator from the cache, or train and store it; needed before a simulation."""
         path = _cache_file(version(), str(self.seed), *self.digests)
         stored = _read_cache(path)
         if stored:
@@ -75,19 +77,24 @@ class ReferenceImages:
             _write_cache(path, self.emulator.arrays())
 
     def originals(self, name: str) -> TopPredictions:
-        """The predictions of the model ``name`` for the reference."""
+        """Return the predictions of the model ``name`` for the reference."""
         if name not in self._originals:
             self._originals[name] = top_predictions(name, self.views.get(name, self.pixels))
         return self._originals[name]
 
     def confidences(
-        self, labels: dict[str, NDArray[np.int64]], note: Note
+        self, labels: Mapping[str, NDArray[np.int64]], note: Note
     ) -> dict[str, ConfidenceEstimator]:
-        """How the confidence of each model in ``labels`` tells its accuracy."""
+        """Return how the confidence of each model in ``labels`` tells its accuracy.
+
+        ``labels`` has the classes (N,) of the reference by model, -1 without one.
+        """
         drawn = compositions(self.seed)
-        draws = np.random.default_rng(self.seed)
-        labelled = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
-        rows_by_composition = [np.sort(draws.permutation(labelled)[:SIMULATED]) for _ in drawn]
+        rng = np.random.default_rng(self.seed)
+        labelled_rows = np.flatnonzero(np.any([column >= 0 for column in labels.values()], 0))
+        rows_by_composition = []
+        for _ in drawn:
+            rows_by_composition.append(np.sort(rng.permutation(labelled_rows)[:SIMULATED]))
         outputs = self._all_predictions(list(labels), drawn, rows_by_composition, note)
 
         # The predictions are those for the reference, then those under each composition.
@@ -167,97 +174,117 @@ class ReferenceImages:
     def images(
         self, strengths: dict[str, float], rows: Sequence[int], name: str | None = None
     ) -> Floats:
-        """The reference's images ``rows`` after a composition, as the model ``name`` sees them."""
-        pixels = self.pixels if name is None else self.views.get(name, self.pixels)
+        """Return the reference's images ``rows`` (n, S, S, 3) after a composition.
+
+        They are as the model ``name`` sees them, by default in the framing of all.
+        """
+        pixels = self.pixels
+        if name is not None:
+            pixels = self.views.get(name, self.pixels)
         digests = [self.digests[row] for row in rows]
-        plain = from_uint8(pixels[list(rows)])
-        return compose(plain, strengths, seed=self.seed, digests=digests)
+        originals = from_uint8(pixels[list(rows)])
+        return compose(originals, strengths, seed=self.seed, digests=digests)
 
     def predictions(
         self, names: Sequence[str], strengths: dict[str, float], rows: NDArray[np.int64]
     ) -> dict[str, TopPredictions]:
-        """The predictions of each of ``names`` for the images ``rows`` after a composition."""
+        """Return the predictions of the models ``names`` for images after a composition."""
         parts: dict[str, list[TopPredictions]] = {name: [] for name in names}
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH].tolist()
             # Models that see the same images share the perturbed ones.
-            perturbed_of: dict[int, NDArray[np.uint8]] = {}
+            perturbed_by_view: dict[int, NDArray[np.uint8]] = {}
             for name in names:
                 view = id(self.views.get(name, self.pixels))
-                if view not in perturbed_of:
-                    perturbed_of[view] = to_uint8(self.images(strengths, batch, name))
-                parts[name].append(top_predictions(name, perturbed_of[view]))
+                if view not in perturbed_by_view:
+                    perturbed_by_view[view] = to_uint8(self.images(strengths, batch, name))
+                parts[name].append(top_predictions(name, perturbed_by_view[view]))
         return {name: TopPredictions.join(batches) for name, batches in parts.items()}
 
-    def simulated(self, vector: Values, rows: slice) -> Floats:
-        """Scaled statistics of the images ``rows`` at strengths (K,)."""
-        if not vector.any():
+    def simulated(self, strengths: Values, rows: slice) -> Floats:
+        """Return scaled statistics (n, D) of the images ``rows`` at ``strengths`` (K,).
+
+        Images that have been simulated at these strengths before are not simulated again.
+        """
+        if not strengths.any():
             return self.emulator.originals[rows]
-        strengths = dict(zip(self.emulator.names, vector.tolist(), strict=True))
-        values = self._simulated.setdefault(
-            vector.tobytes(), np.full((len(self.pixels), len(NAMES)), np.nan, np.float32)
+        key = strengths.tobytes()
+        if key not in self._simulated:
+            shape = (len(self.pixels), len(NAMES))
+            self._simulated[key] = np.full(shape, np.nan, np.float32)
+        statistics = self._simulated[key]
+        missing = [row for row in range(len(self.pixels))[rows] if np.isnan(statistics[row, 0])]
+        composition = dict(zip(self.emulator.names, strengths.tolist(), strict=True))
+        simulated = simulated_statistics(
+            self.pixels,
+            missing,
+            strengths=[composition] * len(missing),
+            digests=[self.digests[row] for row in missing],
+            seed=self.seed,
         )
-        chosen = [row for row in range(len(self.pixels))[rows] if np.isnan(values[row, 0])]
-        values[chosen] = self.emulator.scaled(
-            simulated_statistics(
-                self.pixels,
-                chosen,
-                [strengths] * len(chosen),
-                [self.digests[row] for row in chosen],
-                self.seed,
-            )
-        )
-        return values[rows]
+        statistics[missing] = self.emulator.scaled(simulated)
+        return statistics[rows]
 
     def accuracies(
         self,
-        labels: dict[str, NDArray[np.int64]],
+        labels: Mapping[str, NDArray[np.int64]],
         fitted: Estimate,
         conditions: Sequence[Condition],
         images: int,
         remainder: float,
         note: Note,
     ) -> dict[str, AccuracyEstimate]:
-        """Accuracies by simulation, from predictions on the reference under the estimate.
+        """Return the accuracy of each model in ``labels`` by simulation of the estimate ``fitted``.
 
-        The best composition is tried on all images, some of the profile on some, paired with it.
+        The best composition is tried on all reference images with labels, some ``conditions`` of
+        the profile on some, paired with it. ``images`` and ``remainder`` are as in
+        ``simulated_estimate``.
         """
-        conditions = conditions[:_TRIED]
+        tried = conditions[:_TRIED]
         names = list(labels)
         columns = np.stack(list(labels.values()))
         rows = np.flatnonzero((columns >= 0).any(0))
-
-        def correct(outputs: Mapping[str, TopPredictions], some: NDArray[np.int64]) -> Values:
-            """Correct predictions (models, images), NaN without a label."""
-            expected = columns[:, some]
-            classes = [outputs[name].classes for name in names]
-            return np.where(expected >= 0, np.equal(classes, expected), np.nan)
-
-        total = len(conditions) + 2
-        original = correct({name: self.originals(name).rows(rows) for name in names}, rows)
+        total = len(tried) + 2
+        outputs = {name: self.originals(name).rows(rows) for name in names}
+        original = _correct_predictions(outputs, columns[:, rows])
         note("Predicting", 1, total)
         best = original
         if fitted.strengths:
-            best = correct(self.predictions(names, fitted.strengths, rows), rows)
+            outputs = self.predictions(names, fitted.strengths, rows)
+            best = _correct_predictions(outputs, columns[:, rows])
         note("Predicting", 2, total)
-        draws = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.seed)
         changes = []
-        for done, condition in enumerate(conditions, 3):
-            places = draws.permutation(len(rows))[:_SHARED_IMAGES]
-            some = rows[places]
-            outputs = self.predictions(names, dict(condition.steps), some)
-            changes.append(correct(outputs, some) - best[:, places])
+        for done, condition in enumerate(tried, 3):
+            chosen = rng.permutation(len(rows))[:_IMAGES_OF_TRIED]
+            outputs = self.predictions(names, dict(condition.steps), rows[chosen])
+            correct = _correct_predictions(outputs, columns[:, rows[chosen]])
+            changes.append(correct - best[:, chosen])
             note("Predicting", done, total)
-        return {
-            name: simulated_estimate(before, after, others, fitted.share, images, remainder)
-            for name, before, after, others in zip(
-                names, original, best, np.stack(changes, 1), strict=True
+        changes_by_model = np.stack(changes, axis=1)
+        estimates = {}
+        for index, name in enumerate(names):
+            estimates[name] = simulated_estimate(
+                original[index],
+                best[index],
+                changes_by_model[index],
+                fitted.share,
+                images,
+                remainder,
             )
-        }
+        return estimates
+
+
+def _correct_predictions(
+    outputs: Mapping[str, TopPredictions], labels: NDArray[np.int64]
+) -> Values:
+    """Whether predictions (models, images) are the ``labels``, as 0 and 1; NaN without a label."""
+    classes = [output.classes for output in outputs.values()]
+    return np.where(labels >= 0, np.equal(classes, labels), np.nan)
 
 
 def _cache_file(*texts: str) -> Path:
-    """The file of what ``texts`` determine with this code."""
+    """The file for what ``texts`` and the code of this module determine."""
     key = hashlib.sha256("\n".join([code_digest(__name__), *texts]).encode()).hexdigest()[:24]
     return settings.cache_folder() / "matching" / f"{key}.npz"
 
@@ -265,19 +292,21 @@ def _cache_file(*texts: str) -> Path:
 def _read_cache(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays in ``path``; none where there is no usable file."""
     try:
-        with np.load(io.BytesIO(read_regular(path, _LARGEST_CACHE)), allow_pickle=False) as arrays:
+        file = io.BytesIO(read_regular(path, _LARGEST_CACHE))
+        with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return {}
 
 
 def _write_cache(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    def save(place: Path) -> None:
-        with place.open("wb") as file:  # a name would get another ending
+    def save(temporary: Path) -> None:
+        # An open file, because NumPy adds .npz to a path with another ending.
+        with temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         put_whole(path, save)
     except OSError:
-        pass  # a cache that cannot be written costs time alone
+        pass  # without the file, the same work is done again
