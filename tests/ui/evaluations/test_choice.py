@@ -30,7 +30,7 @@ def test_a_budget_is_taken_on_the_page_as_by_command_and_from_python(
     printed = " ".join(capsys.readouterr().out.split())
     found = api.choose(run, budget=budget, baseline=before)
     out = next(each for each in found.models if each["model"] == "SqueezeNet")
-    assert "max_regression" in out["reason"]
+    assert "consistency lost" in out["reason"]
 
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(folder))
     app = pages.run(ROOT / "pages" / "evaluations.py", run="made")
