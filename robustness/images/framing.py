@@ -402,8 +402,11 @@ def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, fl
         target = floor(target + 1e-9)  # 224 / (224 / 232) is less than 232
     if fit == "squash":
         return round(target), round(target)
-    reference = min(size) if fit == "crop" else max(size)
-    # the other side is scaled before both are rounded
+    if fit == "crop":
+        reference = min(size)
+    else:
+        reference = max(size)
+    # The other side is scaled before both are rounded.
     width, height = (length * target / reference for length in size)
     if fit == "crop" and by_torch:
         return int(width), int(height)
@@ -420,25 +423,34 @@ def _corner(length: float, framing: Framing) -> int:
 
 def _central_part(image: Image.Image, framing: Framing) -> Image.Image:
     """What ``tf.image.central_crop`` keeps, of the central square for a crop."""
-    bounds = []
-    for length in image.size:
-        kept = min(image.size) if framing.fit == "crop" else length
-        start = (length - kept) // 2
-        edge = int((kept - kept * framing.share) / 2)
-        bounds.append((start + edge, start + kept - edge))
-    (left, right), (top, bottom) = bounds
-    return image.crop((left, top, right, bottom))
+    width, height = image.size
+    if framing.fit == "crop":
+        width = height = min(image.size)
+    left = (image.width - width) // 2
+    top = (image.height - height) // 2
+    # The crop rounds what it takes off each edge, rather than what it keeps.
+    horizontal_edge = int((width - width * framing.share) / 2)
+    vertical_edge = int((height - height * framing.share) / 2)
+    return image.crop(
+        (
+            left + horizontal_edge,
+            top + vertical_edge,
+            left + width - horizontal_edge,
+            top + height - vertical_edge,
+        )
+    )
 
 
 def _resize_part(image: Image.Image, size: tuple[float, float], framing: Framing) -> Image.Image:
     """The square at the centre of ``image`` resized to ``size``, computed without the rest."""
     side = framing.side
-    support = 3 if framing.interpolation == "lanczos" else 2
-    corner = [_corner(length, framing) for length in size]
+    corner = np.array([_corner(length, framing) for length in size])
     scale = np.divide(image.size, size)
-    low = np.array(corner) * scale
-    high = (np.array(corner) + side) * scale
-    reach = support * np.maximum(scale, 1) + 1  # how far the filter looks to either side
+    low = corner * scale
+    high = (corner + side) * scale
+    # How far the filter looks to either side: at most 3 rows for lanczos, 2 for the others.
+    support = 3 if framing.interpolation == "lanczos" else 2
+    reach = support * np.maximum(scale, 1) + 1
     start = np.maximum(np.floor(low - reach), 0)
     stop = np.minimum(np.ceil(high + reach), image.size)
     # Crop first: Pillow holds the numbers of the box in single precision.

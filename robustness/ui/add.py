@@ -30,14 +30,16 @@ from robustness.ui.session import boundary, fragment, page_link, sentence
 
 UPLOAD = "Upload"
 ON_SERVER = "File on the server"
-SIDECAR_ENDINGS = (*filter(None, (record.weights_ending for record in FORMATS)), ".json", ".txt")
+_WEIGHTS_ENDINGS = [record.weights_ending for record in FORMATS if record.weights_ending]
+SIDECAR_ENDINGS = (*_WEIGHTS_ENDINGS, ".json", ".txt")
 """Endings of what may be uploaded along with a model."""
 
 _FORMATS = ", ".join(f"{record.name} ({record.ending})" for record in FORMATS)
 
-_INSPECTED = "model inspected"
+_INSPECTED = "model inspected"  # keys of the session
 _DONE = "model added"
 _COUNT = "models added"
+
 _STEP = re.compile(r"(\d+) of (\d+)")
 _BY_FILE = "As in the file"
 _IMAGENET = "ImageNet (1,000 classes)"
