@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def sentence(entry: Entry, quantity: str) -> str:
-    """The change of one model over all conditions."""
+    """Return the sentence on the change of one model over all conditions."""
     subject = f"{model_label(entry['model'])}: {QUANTITIES[quantity].lower()}"
     before = figure_text(entry, f"{quantity}_a", ".1%")
     after = figure_text(entry, f"{quantity}_b", ".1%")
@@ -42,10 +42,10 @@ def sentence(entry: Entry, quantity: str) -> str:
 
 
 def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
-    """The entries of single conditions; an accuracy begins with those of the originals.
+    """Return the entries of single conditions, for an accuracy after those of the originals.
 
-    The condition of the originals is "", and their accuracy has the keys of ``quantity``.
-    Consistency is without attacks on labelled images, which leave some images out.
+    The originals have the condition "", and their accuracy has the keys of ``quantity``. For
+    consistency, attacks on labelled images are left out, under which only some images count.
     """
     single = [entry for entry in entries if entry["condition"] is not None]
     if quantity == "consistency":
@@ -59,7 +59,7 @@ def by_condition(entries: Sequence[Entry], quantity: str) -> list[Entry]:
 
 
 def _originals_entry(entry: Entry, quantity: str) -> Entry:
-    """The figures of the originals in ``entry``, by the keys of ``quantity``."""
+    """Return ``entry`` with the accuracy of the originals under the keys of ``quantity``."""
     originals = {**entry, "condition": ""}
     for name, value in entry.items():
         if name.startswith(CLEAN):
@@ -68,7 +68,7 @@ def _originals_entry(entry: Entry, quantity: str) -> Entry:
 
 
 def changes(entries: Sequence[Entry], quantity: str) -> list[maps.ShareChange]:
-    """The changes of each model under each condition of ``entries``, for a map."""
+    """Return the changes of each model under each condition of ``entries``, for a map."""
     return [
         maps.ShareChange(
             entry["model"],
@@ -87,9 +87,9 @@ def changes(entries: Sequence[Entry], quantity: str) -> list[maps.ShareChange]:
 
 
 def quantity_of(entry: Entry) -> str:
-    """What page and command line show of ``entry``: what the answer of a run shows.
+    """Return the quantity of ``entry`` that page and command line show, as in the answer of a run.
 
-    It is robust accuracy for attacks on labelled images, else accuracy where enough images have a
+    It is robust accuracy for attacks on labelled images, else accuracy if enough images have a
     label, else consistency.
     """
     labelled = entry["perturbed_accuracy_images"] >= (1 - MOST_UNLABELLED) * entry["n_images"]
@@ -99,12 +99,16 @@ def quantity_of(entry: Entry) -> str:
 
 
 def key(entry: Entry) -> str:
-    """What identifies the cell of ``entry`` in a map."""
+    """Return the key of the tile of ``entry`` in a map."""
     return json.dumps([entry["model"], entry["condition"]])
 
 
 def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
-    """How many models, or else cells, got worse or better; "" if no model is in two runs."""
+    """Return the sentence on how many models got worse or better.
+
+    If no model did over all conditions, it counts cells of the map. It is "" if no model is in both
+    runs of a comparison.
+    """
     entries = [
         entry
         for comparison in comparisons
@@ -141,22 +145,26 @@ def _significant(entries: Sequence[Entry], quantity: str) -> list[Entry]:
 
 
 def _counted_verdicts(entries: Sequence[Entry], quantity: str, noun: str) -> str:
-    """How many of ``entries`` got significantly worse, and how many better."""
+    """Return the clauses on how many of ``entries`` got significantly worse, and how many better.
+
+    ``noun`` is what an entry is called.
+    """
     verdicts = [entry[f"{quantity}_verdict"] for entry in entries]
     clauses = []
     for verdict in (WORSE, BETTER):
         count = verdicts.count(verdict)
         if count == 0:
             continue
-        who = f"{count} of {counted(len(entries), noun)}"
         if count == len(entries):
-            who = all_of(count, noun).capitalize()
-        clauses.append(f"{who} got {verdict_text(verdict)}")
+            subject = all_of(count, noun).capitalize()
+        else:
+            subject = f"{count} of {counted(len(entries), noun)}"
+        clauses.append(f"{subject} got {verdict_text(verdict)}")
     return " and ".join(clauses)
 
 
 def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
-    """The entries by the quantity that each is judged by."""
+    """Group the entries of ``comparison`` by the quantity that each is judged by."""
     judged: dict[str, list[Entry]] = {}
     for entry in comparison.differences:
         quantity = quantity_of(entry)
@@ -166,7 +174,7 @@ def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
 
 
 def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
-    """The map of ``entries``, those over all conditions, and each."""
+    """Return the map of ``entries``, and tables of all conditions together and of each."""
     label = QUANTITIES[quantity]
     columns: list[Column] = [
         ("Images", figure(f"{quantity}_images", ",")),
@@ -193,24 +201,28 @@ def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
 
 
 def _perturbation(entry: Entry) -> str:
-    return perturbation_label(entry["perturbation"]) if entry["condition"] else ORIGINALS
+    if not entry["condition"]:
+        return ORIGINALS
+    return perturbation_label(entry["perturbation"])
 
 
 def _strength(entry: Entry) -> str:
-    return setting(entry["condition"]) if entry["condition"] else ""
+    if not entry["condition"]:
+        return ""
+    return setting(entry["condition"])
 
 
 def _sentences(judged: Mapping[str, Sequence[Entry]]) -> list[str]:
-    return [
-        sentence(entry, quantity)
-        for quantity, entries in judged.items()
-        for entry in entries
-        if entry["condition"] is None
-    ]
+    sentences = []
+    for quantity, entries in judged.items():
+        for entry in entries:
+            if entry["condition"] is None:
+                sentences.append(sentence(entry, quantity))
+    return sentences
 
 
 def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
-    """The comparison as the command line prints it, each condition by its own quantity."""
+    """Yield the comparison as the command line prints it, each condition by its own quantity."""
     images = counted(comparison.images, "shared image")
     yield Text(f"{comparison.other.id} against {comparison.baseline.id}: {images}.")
     if comparison.rows is not None:
@@ -219,13 +231,15 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     for text in (*comparison.notes, *_sentences(judged)):
         yield Text(text)
     for quantity, entries in judged.items():
-        yield from (block for block in tables(entries, quantity) if isinstance(block, Titled))
+        for block in tables(entries, quantity):
+            if isinstance(block, Titled):
+                yield block
     if judged:
         yield Text(TEST_SUMMARY)
 
 
 def of_comparison(comparison: Comparison) -> Report:
-    """The report of ``comparison``; its rows are those of the other run.
+    """Return the report of ``comparison``, with the rows of its second run.
 
     Raises ``RunError`` if nothing can be compared.
     """

@@ -21,7 +21,7 @@ _TITLES = {
 
 
 def sentences(hardening: Hardening) -> Iterator[str]:
-    """The answer, shortest first."""
+    """Yield the sentences on a training: the recommendation, and what it is based on."""
     judgement = hardening.judgement
     yield _recommendation(hardening)
     trained = judgement.group(TRAINED)
@@ -45,7 +45,7 @@ def sentences(hardening: Hardening) -> Iterator[str]:
 
 
 def _recommendation(hardening: Hardening) -> str:
-    """Whether to use the hardened model, and the gain or the loss that decides it."""
+    """Return the sentence on whether to use the hardened model, with the figure that decides."""
     judgement = hardening.judgement
     originals = judgement.group(ORIGINALS)
     gain = f"{_difference(hardening, judgement.group(UNSEEN))} on perturbations of other families"
@@ -77,7 +77,7 @@ def _recommendation(hardening: Hardening) -> str:
 
 
 def _difference(hardening: Hardening, group: GroupDifference) -> str:
-    """The difference of ``group`` in points with its interval."""
+    """Return the difference of ``group`` in points, with its interval."""
     return _points(_entry(hardening, group), _quantity(hardening))
 
 
@@ -100,12 +100,12 @@ def _change(hardening: Hardening, group: GroupDifference) -> maps.ShareChange:
 
 
 def _entry(hardening: Hardening, group: GroupDifference) -> Entry:
-    """The figures of ``group``, as the map has those of originals and conditions."""
+    """Return the figures of ``group`` by the names that a comparison gives them."""
     return {**_change(hardening, group).entry(_quantity(hardening)), "group": group}
 
 
 def _points(entry: Entry, quantity: str) -> str:
-    """The difference in points with its interval."""
+    """Return the difference of ``entry`` in points, with its interval."""
     name = f"{quantity}_difference"
     text = figure_text(entry, name, points)
     bounds = in_brackets(entry, name, points)
@@ -113,7 +113,7 @@ def _points(entry: Entry, quantity: str) -> str:
 
 
 def blocks(hardening: Hardening) -> list[Text | Titled | Map]:
-    """A map of the conditions before and after, and a table of the groups."""
+    """Return a map of the conditions before and after, and a table of the groups of these."""
     judgement = hardening.judgement
     quantity = _quantity(hardening)
     groups = (judgement.group(ORIGINALS), *judgement.conditions)

@@ -40,23 +40,25 @@ from robustness.statistics.failures import Hardest, name_leaders
 
 
 def _with_choice(figures: RunFigures) -> ChoiceFigures:
-    """The figures of a run with its recommendation, which comes first in every map."""
+    """Return the statistics with the choice, whose leading model comes first in every map."""
     return figures.answer(CHOICE)
 
 
 def _blocks(choice: ChoiceFigures) -> list[Block]:
-    """The maps of all figures but that of the run's map, and the table of conditions."""
+    """Return a map of each measured quantity, and the table of conditions.
+
+    The quantity that the map of the run shows is left out.
+    """
     figures = choice.statistics
-    table = Titled("By model and condition", _by_condition(figures), long=True)
-    shown = report_maps.quantity_of(figures)
-    others = [
-        name
-        for name in charts.quantities()
-        if name != shown and any(entry.get(name) is not None for entry in figures.by_perturbation)
-    ]
-    if not others:
+    table = Titled("By model and condition", _condition_table(figures), long=True)
+    quantities = []
+    for name in charts.quantities():
+        is_measured = any(entry.get(name) is not None for entry in figures.by_perturbation)
+        if is_measured and name != report_maps.quantity_of(figures):
+            quantities.append(name)
+    if not quantities:
         return [table]
-    titles = charts.titles(others)
+    titles = charts.titles(quantities)
 
     def read(quantity: str) -> list[Block]:
         note = labels_note(figures.summary, quantity)
@@ -67,8 +69,8 @@ def _blocks(choice: ChoiceFigures) -> list[Block]:
     return [maps, table]
 
 
-def _by_condition(figures: Figures) -> Table:
-    """A row for each model and condition."""
+def _condition_table(figures: Figures) -> Table:
+    """Return the table with a row for each model and condition."""
     entries = figures.by_perturbation
     columns: list[Column] = [
         ("Perturbation", lambda entry: perturbation_label(entry["perturbation"])),
@@ -77,7 +79,7 @@ def _by_condition(figures: Figures) -> Table:
         ("Images", _images),
         ("Consistency", _consistency_of_all),
     ]
-    if any(map(leaves_out, entries)):
+    if any(leaves_out(entry) for entry in entries):
         columns.append(("Consistency of attacked", _consistency_of_attacked))
     columns += [
         *similarities(entries, ".3f", ["cosine"]),
@@ -90,7 +92,7 @@ def _by_condition(figures: Figures) -> Table:
 
 
 def _images(entry: Entry) -> str:
-    """The number of images; under attack with how many of them had a prediction to break."""
+    """Return the number of images, and if it differs, that of those with a prediction to break."""
     count = figure_text(entry, "n_images", "")
     attacked = figure_text(entry, "n_attacked", "")
     if attacked in ("", count):
@@ -107,39 +109,41 @@ def _consistency_of_attacked(entry: Entry) -> str:
 
 
 def leaves_out(entry: Entry) -> bool:
-    """Whether consistency counts only some of the images, those with a prediction to break."""
+    """Return whether consistency counts only the images that had a prediction to break."""
     attacked = entry["n_attacked"]
     return attacked is not None and bool(attacked < entry["n_images"])
 
 
 def harm(figures: Figures) -> str:
-    """The perturbations that do most harm, where the images decide that.
+    """Return the sentences on the perturbations that do most harm, or on why none is named.
 
-    Each group of models with the same classes has a sentence.
+    There is a sentence for each group of models with the same classes.
     """
-    texts = [_harm(figures, group, alone=len(figures.hardest) == 1) for group in figures.hardest]
+    names_models = len(figures.hardest) > 1
+    texts = [_group_sentence(figures, hard, names_models=names_models) for hard in figures.hardest]
     return " ".join(texts)
 
 
-def _harm(figures: Figures, hard: Hardest, *, alone: bool) -> str:
-    """The sentence on the models of ``hard``, which are named unless they are ``alone``."""
+def _group_sentence(figures: Figures, hard: Hardest, *, names_models: bool) -> str:
     entries = [entry for entry in figures.by_perturbation if entry["model"] in hard.models]
-    series_of = {entry["condition"]: entry["series"] for entry in entries}
+    series_of_condition = {entry["condition"]: entry["series"] for entry in entries}
     prefix = ""
-    if not alone:
+    if names_models:
         prefix = f"{join_names([model_label(name) for name in hard.models])}: "
     not_ranked = ""
     if hard.too_few:
-        names = join_names([series_of[condition] for condition in hard.too_few])
+        names = join_names([series_of_condition[condition] for condition in hard.too_few])
         not_ranked = f"fewer than {FEWEST} images count under {names}: not ranked"
     if hard.leaders:
         leaders = f"{prefix}hardest: {name_leaders(hard.leaders)}"
-        return sentence(leaders, _lost(figures, hard, entries), not_ranked, names=hard.models)
+        lost = _failed_share(figures, hard, entries)
+        return sentence(leaders, lost, not_ranked, names=hard.models)
     if len(hard.compared) > 1:
-        none = f"{prefix}no perturbation does significantly more harm than another"
-        return sentence(none, not_ranked, names=hard.models)
-    if len(set(series_of.values())) == 1 and not not_ranked:
-        reason = f"only {next(iter(series_of.values()))} was tested"
+        no_leader = f"{prefix}no perturbation does significantly more harm than another"
+        return sentence(no_leader, not_ranked, names=hard.models)
+    all_series = set(series_of_condition.values())
+    if len(all_series) == 1 and not not_ranked:
+        reason = f"only {all_series.pop()} was tested"
     elif figures.images < FEWEST:
         reason = "too few images to rank perturbations"
     elif not_ranked:
@@ -149,20 +153,23 @@ def _harm(figures: Figures, hard: Hardest, *, alone: bool) -> str:
     return sentence(f"{prefix}{reason}", names=hard.models)
 
 
-def _lost(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> str:
-    """The share of failed predictions under the leaders: of several models mean and largest."""
+def _failed_share(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> str:
+    """Return the clause on the share of predictions that fail under the hardest perturbations.
+
+    For several models it has the mean and the largest share. ``entries`` are those of the models.
+    """
     failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
     mean = share(hard.harm[hard.leaders[0]])
     several_leaders = len(hard.leaders) > 1
     if len(hard.models) == 1:
         return f"up to {mean} {failed}" if several_leaders else f"{mean} {failed}"
     quantity = report_maps.quantity_of(figures)
-    under_leaders = [
+    entries_of_leaders = [
         entry
         for entry in entries
         if entry["condition"] in hard.leaders and entry[quantity] is not None
     ]
-    worst = min(under_leaders, key=lambda entry: float(entry[quantity]))
+    worst = min(entries_of_leaders, key=lambda entry: float(entry[quantity]))
     largest = share(1 - float(worst[quantity]))
     where = " under the first" if several_leaders else ""
     return (
@@ -211,17 +218,21 @@ SHARES = {
     "perturbed_accuracy": "Share correct",
     "consistency": "Share of predictions unchanged",
 }
+"""What the cells of the map of a run show, by quantity."""
 
 
 def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
-    """How to read the cells of ``drawing``, or of another map of the shares by strength."""
+    """Return the sentences on how to read the cells of a map of ``figures``.
+
+    ``drawing`` is the map, by default one by strength.
+    """
     quantity = report_maps.quantity_of(figures)
     entries = figures.by_perturbation
     texts = [f"{SHARES[quantity]}, in percent{_levels(drawing)}."]
     has_attacks = any(entry["perturbation"] in ATTACK_RECORDS for entry in entries)
     if has_attacks and quantity == "perturbed_accuracy":
         texts.append("Under attack: robust accuracy, of all images.")
-    elif has_attacks and any(map(leaves_out, entries)):
+    elif has_attacks and any(leaves_out(entry) for entry in entries):
         texts.append("Under attack, a prediction that was incorrect before counts as changed.")
     note = labels_note(figures.summary, quantity)
     if note:
@@ -230,7 +241,7 @@ def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
 
 
 def _levels(drawing: BandMap | None) -> str:
-    """The quantity by which the cells of a row differ, as an addition to a sentence.
+    """Return the end of a sentence on what the cells of a row differ by, such as ", by severity".
 
     It is "" if every row has one cell.
     """
@@ -262,7 +273,7 @@ def keyed_map(
     chosen: ModelChoice,
     marks: report_maps.Marks = MappingProxyType({}),
 ) -> Map:
-    """The map, with a selection of images behind each cell, and ``marks`` in some."""
+    """Return the map of a run whose tiles select images on a click, with ``marks`` in some."""
     return _map(ChoiceFigures(chosen, figures), keyed=True, marks=marks)
 
 

@@ -47,12 +47,12 @@ _TOO = {"darkness": "dark", "exposure": "bright"}
 
 
 def sentences(match: Match) -> list[str]:
-    """The answer, shortest first."""
+    """Return the sentences on a match: the cause, the accuracy to expect, and cautions."""
     return [*_cause(match), *_accuracy(match), *_cautions(match)]
 
 
 def _cause(match: Match) -> Iterator[str]:
-    """What makes the images differ, where it was searched for."""
+    """Yield the sentences on what makes the images differ, if it was searched for."""
     parts = match.perturbations
     causes = join_names([_described(part) for part in parts], len(parts))
     labels = [in_sentence(REGISTRY[part.perturbation].label) for part in parts]
@@ -83,7 +83,10 @@ def _cause(match: Match) -> Iterator[str]:
 
 
 def _explanation(match: Match, causes: str) -> str:
-    """The sentence on the ``causes`` that explain the images; of light alone in plain words."""
+    """Return the sentence on the ``causes`` that explain the images.
+
+    Light alone is told in plain words: the images are too dark or too bright.
+    """
     images = "Your images"
     if match.share != 1:
         images = f"{share(match.share, 0)} of your images"
@@ -91,13 +94,17 @@ def _explanation(match: Match, causes: str) -> str:
     if len(match.perturbations) > 1 or first.perturbation not in _TOO:
         return f"{images} look like the reference with {causes}."
     record = REGISTRY[first.perturbation]
-    value = f"{abs(record.value_at(first.strength)):.3g}"
-    low, high = (f"{abs(record.value_at(end)):.3g}" for end in (first.low, first.high))
-    return f"{images} are {value} {record.unit} too {_TOO[record.name]} ({low} to {high})."
+
+    def amount(strength: float) -> str:
+        return f"{abs(record.value_at(strength)):.3g}"
+
+    value = f"{amount(first.strength)} {record.unit}"
+    interval = f"{amount(first.low)} to {amount(first.high)}"
+    return f"{images} are {value} too {_TOO[record.name]} ({interval})."
 
 
 def _accuracy(match: Match) -> Iterator[str]:
-    """The accuracy to expect, and what it rests on."""
+    """Yield the sentences on the accuracy to expect, and on what it is based on."""
     answers = match.expected_accuracy
     if answers:
         texts = []
@@ -122,17 +129,18 @@ def _accuracy(match: Match) -> Iterator[str]:
 
 
 def _partly_labelled(match: Match) -> Iterator[str]:
-    """A sentence for each number of labelled reference images below that of all."""
-    models_of_count: dict[int, list[str]] = {}
+    """Yield a sentence on models with whose classes only some reference images are labelled."""
+    labels_of_count: dict[int, list[str]] = {}
     for name, count in match.reference_labels.items():
-        models_of_count.setdefault(count, []).append(model_label(name))
-    if not any(models_of_count):
-        return  # no image has a label
-    for count, names in models_of_count.items():
+        labels_of_count.setdefault(count, []).append(model_label(name))
+    # The reference has no labels at all.
+    if not any(labels_of_count):
+        return
+    for count, labels in labels_of_count.items():
         if count < match.reference_images:
             images = counted(match.reference_images, "reference image")
             verb = "has" if count == 1 else "have"
-            yield f"{count} of {images} {verb} a class of {join_names(names, len(names))}."
+            yield f"{count} of {images} {verb} a class of {join_names(labels, len(labels))}."
 
 
 def _cautions(match: Match) -> Iterator[str]:
@@ -148,34 +156,43 @@ def _cautions(match: Match) -> Iterator[str]:
 
 
 def _entry(answer: ExpectedAccuracy) -> dict[str, Any]:
-    """The accuracies of a model: the expected one, and the estimates behind it."""
+    """Return the expected accuracy of a model and the estimates behind it, as an entry of a table.
+
+    The estimate of each method has its name after that of the estimate, as in "labels labels".
+    """
     entry = flat({"model": answer.model}, "expected_accuracy", vars(answer.best))
     for name in ("confidence", "labels"):
-        if estimate := getattr(answer, name):
-            entry = flat(entry, name, vars(estimate))
-            entry |= {f"{name} {method}": value for method, value in estimate.parts.items()}
+        estimate = getattr(answer, name)
+        if estimate is None:
+            continue
+        entry = flat(entry, name, vars(estimate))
+        for method, value in estimate.parts.items():
+            entry[f"{name} {method}"] = value
     return {**entry, "labelled": answer.labelled, "reference": answer.reference}
 
 
 def _described(part: MatchedPerturbation) -> str:
-    """The label with its value and interval, as in "noise 10% (4% to 15%)"."""
+    """Return the label of a perturbation with its value and interval, "noise: 10% (4% to 15%)"."""
     record = REGISTRY[part.perturbation]
     wording = record.wording or f"{{value}} {record.unit}"
     # The interval has the numbers alone, without the words around them.
-    word_before = wording.partition("{")[0].rpartition(" ")[0]
+    words_before = wording.partition("{")[0].rpartition(" ")[0]
     words_after = wording.rpartition("}")[2]
-    ends = sorted((part.low, part.high), key=record.value_at)  # a value may fall with the strength
-    low, high = (
-        record.value_text(end).removeprefix(f"{word_before} ").removesuffix(words_after)
-        for end in ends
-    )
-    return f"{in_sentence(record.label)}: {part.value} ({low} to {high})"
+
+    def number_text(strength: float) -> str:
+        text = record.value_text(strength)
+        return text.removeprefix(f"{words_before} ").removesuffix(words_after)
+
+    # A value may fall with the strength, such as the quality of a JPEG.
+    low, high = sorted((part.low, part.high), key=record.value_at)
+    interval = f"{number_text(low)} to {number_text(high)}"
+    return f"{in_sentence(record.label)}: {part.value} ({interval})"
 
 
 def camera_map(match: Match, figures: Figures | None = None) -> Map:
-    """The strength of the camera on the row of each perturbation that ``match`` names.
+    """Return the map of the strengths of a camera, with a row for each perturbation of ``match``.
 
-    ``figures`` are those of a run of the reference, whose shares the rows then have.
+    With the ``figures`` of a run of the reference, the rows have its shares.
     """
     spans = {}
     for part in match.perturbations:
@@ -188,7 +205,7 @@ def camera_map(match: Match, figures: Figures | None = None) -> Map:
 
 
 def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
-    """The accuracy to expect, pairs of images, then what they rest on, as charts and tables.
+    """Return the accuracy to expect, pairs of images, and what the match is based on.
 
     ``figures`` are as for ``camera_map``.
     """
@@ -217,17 +234,29 @@ def blocks(match: Match, figures: Figures | None = None) -> list[Printed]:
 
 
 def forecasts(match: Match) -> str:
-    """How wide the widest interval is, and will be after more labels, as a sentence."""
+    """Return the sentence on how wide the widest interval is, and will be after more labels.
+
+    Returns "" without models.
+    """
     answers = {answer.model: answer for answer in match.expected_accuracy}
     widths_of_model = {name: _widths(match, answers.get(name)) for name in match.settings.models}
     if not widths_of_model:
         return ""
-    widest = max(widths_of_model, key=lambda name: next(iter(widths_of_model[name].values())))
+
+    def first_width(name: str) -> float:
+        return next(iter(widths_of_model[name].values()))
+
+    widest = max(widths_of_model, key=first_width)
     texts: list[str] = []
     for count, width in widths_of_model[widest].items():
-        when = f"after {count}"
-        if widest in answers and not texts:
-            when = f"now ({count} labelled)" if count else "now"
+        # The first width of a model with an answer is that of today.
+        is_today = widest in answers and not texts
+        if not is_today:
+            when = f"after {count}"
+        elif count:
+            when = f"now ({count} labelled)"
+        else:
+            when = "now"
         texts.append(f"{points(width, '.0f')} {when}")
     subject = "Interval" if len(widths_of_model) == 1 else "Widest interval"
     return (
@@ -237,9 +266,9 @@ def forecasts(match: Match) -> str:
 
 
 def _widths(match: Match, answer: ExpectedAccuracy | None) -> dict[int, float]:
-    """Half of the width of a model's interval by the number of labelled images.
+    """Return half of the width of a model's interval by the number of labelled images.
 
-    With an ``answer`` the first is that of today; more labels never widen it.
+    With an ``answer`` the first width is that of today, and more labels never widen it.
     """
     if answer is None:
         return forecast(None, match.images)
@@ -267,7 +296,7 @@ def _perturbations(match: Match) -> Titled:
 
 
 def _expected(match: Match) -> Chart:
-    """The accuracy to expect of each model, beside that on the reference."""
+    """Return the chart of the accuracy to expect of each model, and of that on the reference."""
     entries = [_entry(answer) for answer in match.expected_accuracy]
     texts = []
     for entry in entries:
@@ -283,7 +312,7 @@ def _expected(match: Match) -> Chart:
 
 
 def _accuracies(match: Match) -> Titled:
-    """The headline of each model, and the estimates behind it."""
+    """Return the table of the accuracy to expect of each model, and the estimates behind it."""
     entries = [_entry(answer) for answer in match.expected_accuracy]
     columns: list[Column] = [
         MODEL,
@@ -297,12 +326,14 @@ def _accuracies(match: Match) -> Titled:
 
 
 def _from_confidence(entry: Entry) -> str:
-    """Empty without labels: it is then the accuracy to expect."""
-    return with_interval(entry, "confidence") if entry["labelled"] else ""
+    # Without labels it is the expected accuracy itself.
+    if not entry["labelled"]:
+        return ""
+    return with_interval(entry, "confidence")
 
 
 def _by_method(entry: Entry) -> str:
-    """The estimates of the methods that use confidence, each with its name."""
+    """Return the estimates of the methods that use confidence, each with its name."""
     prefix = "confidence "
     names = [name for name in entry if name.startswith(prefix)]
     texts = [f"{name.removeprefix(prefix)} {figure_text(entry, name, '.0%')}" for name in names]
@@ -319,15 +350,14 @@ def _from_labels(entry: Entry) -> str:
 
 
 def _statistics(match: Match) -> Chart:
-    """The statistics that differ most between production and reference."""
-    by_difference = sorted(
-        match.statistics, key=lambda row: abs(row["production"] - row["reference"]), reverse=True
-    )
+    """Return the chart of the statistics that differ most between production and reference."""
     rows = []
-    for row in by_difference[:_STATISTICS]:
+    for row in match.statistics:
         production = row["production"] - row["reference"]
         simulation = row["simulation"] - row["reference"]
         rows.append({**row, "production": production, "simulation": simulation})
+    rows.sort(key=lambda row: abs(row["production"]), reverse=True)
+    rows = rows[:_STATISTICS]
     values = ", ".join(
         f"{row['statistic']} {row['production']:+.1f} ({row['simulation']:+.1f})" for row in rows
     )
@@ -366,7 +396,7 @@ def _pairs(match: Match) -> Iterator[Case]:
 def change_sentences(
     strengths: Sequence[MatchChange], accuracies: Sequence[MatchChange]
 ) -> list[str]:
-    """Changes since an earlier match, in sentences."""
+    """Return sentences on the changes since an earlier match."""
     if not strengths and not accuracies:
         return ["Nothing to compare: neither match has a perturbation or an accuracy."]
     sentences = []

@@ -71,8 +71,8 @@ def _brief(figures: Figures) -> list[Titled | Text]:
     pairs = figures.pairs()
     brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, figures.ranked_by))]
     if pairs:
-        what = charts.QUANTITIES[pairs[0]["quantity"]].lower()
-        brief.append(Titled(f"Differences in {what}, in points", tables.pairs(pairs)))
+        title = charts.QUANTITIES[pairs[0]["quantity"]].lower()
+        brief.append(Titled(f"Differences in {title}, in points", tables.pairs(pairs)))
         brief.append(Text(statistics.TEST_SUMMARY))
     if figures.robust_accuracy:
         robust = tables.robust_accuracy(figures.robust_accuracy)
@@ -80,19 +80,25 @@ def _brief(figures: Figures) -> list[Titled | Text]:
     return brief
 
 
+def _ranking_blocks(figures: Figures) -> list[Block]:
+    def read(quantity: str) -> list[Block]:
+        return _ranked(figures, quantity)
+
+    chooser = Chooser(
+        "Rank by",
+        "rank_by",
+        charts.titles(figures.quantities),
+        read,
+        printed=[figures.ranked_by],
+        first=figures.ranked_by,
+    )
+    return [chooser]
+
+
 RANKING = Question(
     "ranking",
     "Ranking",
-    lambda figures: [
-        Chooser(
-            "Rank by",
-            "rank_by",
-            charts.titles(figures.quantities),
-            lambda quantity: _ranked(figures, quantity),
-            printed=[figures.ranked_by],
-            first=figures.ranked_by,
-        )
-    ],
+    _ranking_blocks,
     "which differences between models are significant",
     brief=_brief,
     tables=lambda figures: {"summary": figures.summary, "compare": figures.pairs()},
@@ -110,14 +116,16 @@ _CALIBRATION_NOTE = (
 )
 
 
-def _blocks(figures: Figures) -> list[Block]:
+def _accuracy_blocks(figures: Figures) -> list[Block]:
     labelled = {
         entry["model"]: entry for entry in figures.summary if entry["clean_accuracy"] is not None
     }
 
     def reliability(name: str) -> list[Block]:
         bins = [entry for entry in figures.reliability if entry["model"] == name]
-        return [_reliability_chart(labelled[name], bins)] if bins else []
+        if not bins:
+            return []
+        return [_reliability_chart(labelled[name], bins)]
 
     chooser = Chooser(
         "Reliability of",
@@ -136,7 +144,7 @@ def _blocks(figures: Figures) -> list[Block]:
 
 
 def _reliability_chart(entry: Entry, bins: Sequence[Entry]) -> Chart:
-    """The chart of the ``bins`` of a model; ``entry`` has its calibration errors."""
+    """Return the chart of the ``bins`` of a model; ``entry`` has its calibration errors."""
     before = with_interval(entry, "clean_ece", ".3f")
     after = with_interval(entry, "perturbed_ece", ".3f")
     return Chart(
@@ -151,15 +159,15 @@ def _reliability_chart(entry: Entry, bins: Sequence[Entry]) -> Chart:
 ACCURACY = Question(
     "accuracy",
     "Accuracy",
-    _blocks,
+    _accuracy_blocks,
     "top-1, top-5 and calibration",
     needs=(LABELS,),
     view=COMPARE,
 )
 
 
-def _errors(figures: Figures) -> list[Block]:
-    """Corruption errors against AlexNet; [] unless a corruption has all severities."""
+def _corruption_error_blocks(figures: Figures) -> list[Block]:
+    """Return tables of errors relative to AlexNet; [] unless a corruption has all severities."""
     errors = figures.corruption_errors
     if not errors:
         return []
@@ -175,7 +183,7 @@ def _errors(figures: Figures) -> list[Block]:
 
 
 def _published_errors(names: Sequence[str]) -> list[Block]:
-    """The published errors of the models ``names`` and of all registered ones."""
+    """Return the table of published errors of the models ``names`` and of all registered ones."""
     published = statistics.published(list(dict.fromkeys([*names, *models.REGISTRY.names])))
     columns: list[Column] = [
         ("Model", lambda row: models.label(row["model"])),
@@ -194,7 +202,7 @@ def _published_errors(names: Sequence[str]) -> list[Block]:
 CORRUPTION_ERRORS = Question(
     "corruption_errors",
     "ImageNet-C corruption error",
-    _errors,
+    _corruption_error_blocks,
     "beside published models",
     needs=(LABELS,),
     tables=lambda figures: {"corruption_errors": figures.corruption_errors},
@@ -203,7 +211,7 @@ CORRUPTION_ERRORS = Question(
 
 
 def _accuracies(labelled: Sequence[Entry]) -> Table:
-    """Accuracies per model; ``labelled`` are entries of ``summary`` with labels."""
+    """Return the table of accuracies; ``labelled`` are the entries of ``summary`` with labels."""
     columns: list[Column] = [
         ("Model", label()),
         LABELLED,
@@ -222,7 +230,7 @@ def _accuracies(labelled: Sequence[Entry]) -> Table:
 
 
 def _calibration(labelled: Sequence[Entry]) -> Table:
-    """Expected calibration error and overconfidence per model; ``labelled`` have labels."""
+    """Return the table of calibration errors; ``labelled`` are as for ``_accuracies``."""
     columns: list[Column] = [
         ("Model", label()),
         LABELLED,
@@ -238,15 +246,18 @@ def _calibration(labelled: Sequence[Entry]) -> Table:
 
 
 def _corruption_errors(entries: Sequence[Entry]) -> Table:
-    """CE of every corruption and their means, in percent of AlexNet's errors, with intervals."""
+    """Return the table of the CE of every corruption, in percent of the error of AlexNet.
+
+    It begins with the means, and has a column for each of ``entries``.
+    """
     corruptions = [error["corruption"] for error in entries[0]["corruptions"]]
-    mean = f"Mean of {len(corruptions)} of {len(ALEXNET_ERRORS)} corruptions"
-    rows = []
-    for title, name in ((mean, "mean_ce"), (f"{mean}, relative", "mean_relative_ce")):
-        rows.append([title, *(with_interval(entry, name, ".1f") for entry in entries)])
-    for number, corruption in enumerate(corruptions):
-        errors = [entry["corruptions"][number] for entry in entries]
+    mean_title = f"Mean of {len(corruptions)} of {len(ALEXNET_ERRORS)} corruptions"
+    means = [with_interval(entry, "mean_ce", ".1f") for entry in entries]
+    relative_means = [with_interval(entry, "mean_relative_ce", ".1f") for entry in entries]
+    rows = [[mean_title, *means], [f"{mean_title}, relative", *relative_means]]
+    for index, corruption in enumerate(corruptions):
+        errors = [entry["corruptions"][index] for entry in entries]
         cells = [with_interval(error, "ce", ".1f") for error in errors]
         rows.append([perturbation_label(corruption), *cells])
-    head = ["CE, in percent", *(models.label(entry["model"]) for entry in entries)]
-    return Table(head, rows)
+    labels = [models.label(entry["model"]) for entry in entries]
+    return Table(["CE, in percent", *labels], rows)

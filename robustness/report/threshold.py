@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -68,54 +68,79 @@ class ThresholdInUse:
     @property
     def text(self) -> str:
         """The threshold in words."""
-        return f"{self.threshold:.7g}" + (" of the margin" if self.score == "margin" else "")
+        text = f"{self.threshold:.7g}"
+        if self.score == "margin":
+            text += " of the margin"
+        return text
 
     def accepts(self, probabilities: Sequence[float]) -> bool:
-        """Whether it accepts a prediction with these top ``probabilities``, largest first."""
-        first, *others = (*probabilities, 0.0)
-        return first - (others[0] if self.score == "margin" else 0.0) >= self.threshold
+        """Return whether a prediction with these top ``probabilities``, largest first, passes."""
+        # A model of a single class has no second probability.
+        top, second, *_ = (*probabilities, 0.0, 0.0)
+        score = top - second if self.score == "margin" else top
+        return score >= self.threshold
 
     def untested(self, condition: Condition) -> str:
-        """The part of ``condition`` that the promise does not cover, in words; "" for none of it.
+        """Return the part of ``condition`` that the promise does not cover, "" if it covers all.
 
-        It covers what one of its conditions has at that strength or a higher one: a composition
-        needs one with all of its perturbations.
+        The promise covers perturbations that one of its own conditions has together, each at the
+        same or at a higher strength.
         """
         if condition.idle:
             return ""
-        tested = [_steps(each) for each in map(readable, self.conditions) if each is not None]
-
-        def covers(steps: Mapping[str, float]) -> bool:
-            return any(
-                all(each.get(name, 0.0) >= at - _ROUNDING for name, at in steps.items())
-                for each in tested
-            )
-
-        steps = _steps(condition)
-        if covers(steps):
+        tested = []
+        for text in self.conditions:
+            tested_condition = readable(text)
+            if tested_condition is not None:
+                tested.append(_strengths(tested_condition))
+        strengths = _strengths(condition)
+        if _are_covered(strengths, tested):
             return ""
-        alone = {name: at for name, at in steps.items() if not covers({name: at})}
-        return Condition.of(alone or steps).short
+        uncovered = {}
+        for name, strength in strengths.items():
+            if not _are_covered({name: strength}, tested):
+                uncovered[name] = strength
+        # Perturbations that are all covered alone were not tested together.
+        return Condition.of(uncovered or strengths).short
 
     def stale(self, weights: str, framing: Framing) -> str:
-        """The changes that invalidate the threshold, in words; "" if it holds."""
+        """Return what invalidates the threshold for a model, "" if it still holds.
+
+        ``weights`` is the digest of the weights of the model, and ``framing`` its framing.
+        """
         if weights != self.weights:
             return "other weights"
-        return "" if framing == self.framing else "another preprocessing"
+        if framing != self.framing:
+            return "another preprocessing"
+        return ""
 
 
-_ROUNDING = 1e-6  # of a strength in the stack
+_ROUNDING = 1e-6
+"""The error of a strength that is set on a page."""
 
 
-def _steps(condition: Condition) -> dict[str, float]:
-    """The strengths of ``condition`` by perturbation; a switch is on at any."""
+def _strengths(condition: Condition) -> dict[str, float]:
+    """Return the strengths of ``condition`` by perturbation; a switch is on at any strength."""
     return dict(Condition.parse(condition.effect).steps)
 
 
-class ThresholdFigures(NamedTuple):
-    """The safe threshold of each model, for which promise, and the curves of error.
+def _are_covered(strengths: Mapping[str, float], tested: Sequence[Mapping[str, float]]) -> bool:
+    """Return whether one of the ``tested`` conditions has all perturbations as strong."""
+    for tested_strengths in tested:
+        if all(
+            tested_strengths.get(name, 0.0) >= strength - _ROUNDING
+            for name, strength in strengths.items()
+        ):
+            return True
+    return False
 
-    ``wrong`` is what an accepted prediction must not be: "wrong", or "changed" without labels.
+
+class ThresholdFigures(NamedTuple):
+    """The safe threshold of each model, and the curves of the error.
+
+    ``entries`` have the thresholds, for errors up to ``max_error`` by ``promise``. ``conditions``
+    is the number of conditions without attacks. ``wrong`` is what an accepted prediction must not
+    be: "wrong", or "changed" without labels.
     """
 
     entries: Sequence[Entry]
@@ -127,29 +152,33 @@ class ThresholdFigures(NamedTuple):
 
 
 def threshold_figures(figures: RunFigures) -> ThresholdFigures:
-    """The thresholds of the run; raises ``ParameterError`` for an impossible ``max_error``."""
+    """Return the safe thresholds of a run by the options that ``figures`` has.
+
+    Raises ``ParameterError`` unless ``max_error`` lies between 0 and 1.
+    """
     max_error = float(figures.options.get("max_error", MAX_ERROR))
     if not 0 < max_error < 1:
         raise ParameterError(f"Expected a max error between 0 and 1, got {max_error:g}.")
     promise: Promise = "condition" if figures.options.get("each_condition") else "suite"
-    failing = figures.run.failures
     groups = figures.options.get("groups")
-    if (max_error, promise, groups) == (MAX_ERROR, "suite", None):
-        entries = failing.thresholds
+    failures = figures.run.failures
+    if max_error == MAX_ERROR and promise == "suite" and groups is None:
+        # The stored failures of the run contain the thresholds by the default options.
+        entries = failures.thresholds
     else:
         entries = cases.safe_thresholds(figures.run.rows, max_error, promise, groups)
     return ThresholdFigures(
-        [{**entry, "max_error": max_error, "promise": promise} for entry in entries],
-        failing.risk_coverage,
-        max_error,
-        promise,
-        sum(not condition.attacks for condition in figures.run.conditions),
-        "wrong" if failing.quantity == "perturbed_accuracy" else "changed",
+        entries=[{**entry, "max_error": max_error, "promise": promise} for entry in entries],
+        curves=failures.risk_coverage,
+        max_error=max_error,
+        promise=promise,
+        conditions=sum(not condition.attacks for condition in figures.run.conditions),
+        wrong="wrong" if failures.quantity == "perturbed_accuracy" else "changed",
     )
 
 
 def document(figures: ThresholdFigures) -> dict[str, Any]:
-    """JSON-ready: the promise, and the threshold of each model."""
+    """Return the promise and the threshold of each model as a JSON-ready record."""
     return {
         "max_error": figures.max_error,
         "promise": figures.promise,
@@ -159,7 +188,7 @@ def document(figures: ThresholdFigures) -> dict[str, Any]:
 
 
 def certified(run: Run, figures: ThresholdFigures) -> dict[str, ThresholdInUse | None]:
-    """The thresholds of the models of ``run``, to use elsewhere; None where there is none."""
+    """Return the thresholds to use for the models of ``run``, None for models without one."""
     spec = run.manifest.spec
     digests = dict(spec.models)
     thresholds: dict[str, ThresholdInUse | None] = {}
@@ -186,9 +215,11 @@ def certified(run: Run, figures: ThresholdFigures) -> dict[str, ThresholdInUse |
 
 
 def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """The group of each image by its name: as given, or the first match of a pattern.
+    """Return the group of each image by its name.
 
-    Raises ``ParameterError`` for a pattern that is none, or is in no name.
+    ``groups`` is that mapping already, or a regular expression, whose first match in a name is the
+    group. Images without a match have none. Raises ``ParameterError`` for an invalid expression,
+    and for one that matches in no name.
     """
     if not isinstance(groups, str):
         return groups
@@ -208,7 +239,7 @@ def groups_of(run: Run, groups: str | Mapping[str, str] | None) -> Mapping[str, 
 
 
 def sentence(entry: Entry, figures: ThresholdFigures) -> str:
-    """The promise of one model's threshold, or why there is none."""
+    """Return the sentence on what the threshold of a model promises, or on why there is none."""
     if entry["strongest"] is None:
         return _why_untested(entry, figures)
     max_error = f"{100 * figures.max_error:.3g}%"
@@ -231,7 +262,7 @@ def sentence(entry: Entry, figures: ThresholdFigures) -> str:
 
 
 def _why_untested(entry: Entry, figures: ThresholdFigures) -> str:
-    """Why no threshold could be tested."""
+    """Return the sentence on why no threshold could be tested."""
     images = counted(entry["images"], "image")
     if entry["images"] >= FEWEST_UNITS:
         return f"Expected at least {FEWEST_UNITS} groups of images: these {images} form fewer."
@@ -243,7 +274,7 @@ def _why_untested(entry: Entry, figures: ThresholdFigures) -> str:
 
 
 def _advice(entry: Entry, figures: ThresholdFigures) -> str:
-    """Why no threshold passes, and how many images may show one."""
+    """Return the sentence on how many images may prove a threshold, or on why none passes."""
     if entry["images_needed"] is not None:
         images = "labelled images" if figures.wrong == "wrong" else "images"
         needed = figure_text(entry, "images_needed", round_to_digit)
@@ -265,19 +296,25 @@ def _advice(entry: Entry, figures: ThresholdFigures) -> str:
 
 
 def round_to_digit(images: float) -> str:
-    """``images`` with one digit: another random split may say half or twice as many."""
-    return f"{int(float(f'{images:.0e}')):,}"
+    """Return a number of ``images`` rounded to one digit.
+
+    It is an estimate: another random split of the images may give half or twice as many.
+    """
+    rounded = int(float(f"{images:.0e}"))
+    return f"{rounded:,}"
 
 
 def score_text(entry: Entry) -> str:
-    """The threshold of ``entry``, or the strongest one that was tested."""
+    """Return the threshold of ``entry``, or without one the strongest that was tested."""
     name = "strongest" if entry["threshold"] is None else "threshold"
-    text = figure_text(entry, name, lambda at: f"{at:.7f}".rstrip("0").rstrip("."))
-    return text if entry["score"] == "probability" else f"a lead of {text}"
+    text = figure_text(entry, name, lambda score: f"{score:.7f}".rstrip("0").rstrip("."))
+    if entry["score"] == "probability":
+        return text
+    return f"a lead of {text}"
 
 
 def blocks(figures: ThresholdFigures) -> list[Block]:
-    """Sentences, tables of models, the curve of error, and a table of conditions."""
+    """Return sentences on the promises, tables of models and conditions, and the error curve."""
     entries = [entry for entry in figures.entries if entry["images"]]
     if not any(entry["status"] for entry in entries):
         return []
@@ -296,38 +333,55 @@ def blocks(figures: ThresholdFigures) -> list[Block]:
 
 
 def _promises(entries: Sequence[Entry], figures: ThresholdFigures) -> list[Block]:
-    """A sentence a model; several models without a threshold share one, and a table of reasons."""
-    without = [
+    """Return a sentence on each model; several models without a threshold share one.
+
+    A table has the reasons why these have none.
+    """
+    failed = [
         entry for entry in entries if entry["strongest"] is not None and entry["threshold"] is None
     ]
-    if len(without) < 2:
+    parts: list[Block] = []
+    if len(failed) < 2:
         texts = [of_model(entry, figures) for entry in entries]
-        return [*map(Text, texts[:-1]), Text(texts[-1], _RULE)]
-    texts = [of_model(entry, figures) for entry in entries if entry not in without]
-    names = join_names([model_label(entry["model"]) for entry in without], len(without))
-    max_error = f"{100 * figures.max_error:.3g}%"
-    texts.append(f"{names}: no threshold is proven to keep errors under {max_error}.")
-    reason: Column = ("Reason", lambda entry: _advice(entry, figures))
-    reasons = Titled("Why there is no threshold", Table.of(without, [MODEL, reason]))
-    return [*map(Text, texts[:-1]), Text(texts[-1], _RULE), reasons]
+    else:
+        texts = [of_model(entry, figures) for entry in entries if entry not in failed]
+        names = join_names([model_label(entry["model"]) for entry in failed], len(failed))
+        max_error = f"{100 * figures.max_error:.3g}%"
+        texts.append(f"{names}: no threshold is proven to keep errors under {max_error}.")
+        reason: Column = ("Reason", lambda entry: _advice(entry, figures))
+        parts.append(Titled("Why there is no threshold", Table.of(failed, [MODEL, reason])))
+    # The rule is explained once, with the last sentence.
+    sentences: list[Block] = [Text(text) for text in texts[:-1]]
+    return [*sentences, Text(texts[-1], _RULE), *parts]
 
 
 def _safe_thresholds(entries: Sequence[Entry], figures: ThresholdFigures) -> Table:
-    def if_safe(text: Callable[[Entry, str], str], name: str) -> Callable[[Entry], str]:
-        return lambda entry: "" if entry["threshold"] is None else text(entry, name)
-
-    columns: list[Column] = [
-        MODEL,
-        ("Accept from", lambda entry: "none" if entry["threshold"] is None else score_text(entry)),
-        ("Accepted, originals", if_safe(accepted_text, ORIGINAL)),
-        ("Accepted, perturbed", if_safe(accepted_text, SUITE)),
-        (f"{figures.wrong.capitalize()} among accepted", if_safe(_error, SUITE)),
-    ]
-    return Table.of(entries, columns)
+    """Return the table of the thresholds; models without one have empty cells."""
+    rows = []
+    for entry in entries:
+        row = [model_label(entry["model"])]
+        if entry["threshold"] is None:
+            row += ["none", "", "", ""]
+        else:
+            row += [
+                score_text(entry),
+                accepted_text(entry, ORIGINAL),
+                accepted_text(entry, SUITE),
+                _error_text(entry, SUITE),
+            ]
+        rows.append(row)
+    head = (
+        "Model",
+        "Accept from",
+        "Accepted, originals",
+        "Accepted, perturbed",
+        f"{figures.wrong.capitalize()} among accepted",
+    )
+    return Table(head, rows)
 
 
 def _error_curve(figures: ThresholdFigures, safe: Sequence[Entry]) -> Chart:
-    """The error over the share accepted, with markers at the ``safe`` thresholds."""
+    """Return the chart of the error over the share accepted, with the ``safe`` thresholds."""
     errors = "Errors" if figures.wrong == "wrong" else "Changed predictions"
     names = [curve["model"] for curve in figures.curves]
     of_all = ", ".join(f"{model_label(name)} {risk_text(figures, name)}" for name in names)
@@ -351,34 +405,41 @@ def _under_each_condition(entries: Sequence[Entry], figures: ThresholdFigures) -
         ("Accepted", lambda entry: accepted_text(entry, entry["condition"])),
         (
             f"{figures.wrong.capitalize()} among accepted",
-            lambda entry: _error(entry, entry["condition"]),
+            lambda entry: _error_text(entry, entry["condition"]),
         ),
         ("In this condition alone", lambda entry: entry["status"][entry["condition"]]),
     ]
-    rows = [{**entry, "condition": text} for entry in entries for text in entry["status"]]
+    rows = []
+    for entry in entries:
+        for condition in entry["status"]:
+            rows.append({**entry, "condition": condition})
     return Table.of(rows, columns)
 
 
 def accepted_text(entry: Entry, condition: str, form: Form = ".1%") -> str:
-    """The share of predictions that the threshold of ``entry`` accepts under ``condition``."""
+    """Return the share of predictions that a threshold accepts under ``condition``."""
     return figure_text(entry["accepted"], condition, form)
 
 
 def error_of(entry: Entry, condition: str) -> Entry:
-    """``entry`` with the ``error`` among the accepted predictions under ``condition``."""
-    unknown = dict.fromkeys(("value", "low", "high"))
+    """Return ``entry`` with the figure ``error``, that of accepted predictions in ``condition``.
+
+    The figure and its bounds are None if it is unknown.
+    """
+    unknown = {"value": None, "low": None, "high": None}
     return flat(entry, "error", entry["error"].get(condition, unknown))
 
 
-def _error(entry: Entry, condition: str) -> str:
+def _error_text(entry: Entry, condition: str) -> str:
     return with_interval(error_of(entry, condition), "error")
 
 
 def risk_text(figures: ThresholdFigures, name: str) -> str:
-    """The share of all predictions of the model that are not as they should be; "" if unknown.
+    """Return the share of all predictions of the model that are wrong or changed, "" if unknown.
 
-    Attacks are left out, as they are of the accepted ones.
+    Predictions under attack are left out, as among the accepted ones.
     """
+    # A curve ends where all predictions are accepted.
     for curve in figures.curves:
         if curve["model"] == name:
             return share(curve["risk"][-1])
@@ -386,32 +447,32 @@ def risk_text(figures: ThresholdFigures, name: str) -> str:
 
 
 def of_model(entry: Entry, figures: ThresholdFigures) -> str:
-    """``sentence`` with the name of the model."""
+    """Return the sentence on the threshold of a model, after the name of the model."""
     text = sentence(entry, figures)
     return f"{model_label(entry['model'])}: {text}"
 
 
 def entries(several: Iterable[Run]) -> list[Entry]:
-    """The safe threshold of each model of ``several`` runs, by the first run that has one."""
+    """Return the entry of each model of ``several`` runs, from the first run that has it."""
     return [entry for entry, _ in _of_first_run(several)]
 
 
 def notes(several: Iterable[Run], models: Sequence[str]) -> list[Text]:
-    """From which confidence to accept the predictions of ``models``, by ``entries``."""
-    return [
-        Text(of_model(entry, figures))
-        for entry, figures in _of_first_run(several)
-        if entry["model"] in models and entry["status"]
-    ]
+    """Return the sentences on the thresholds of ``models``, by the first run that has each."""
+    texts = []
+    for entry, figures in _of_first_run(several):
+        if entry["model"] in models and entry["status"]:
+            texts.append(Text(of_model(entry, figures)))
+    return texts
 
 
 def _of_first_run(several: Iterable[Run]) -> Iterable[tuple[Entry, ThresholdFigures]]:
-    by_model: dict[str, tuple[Entry, ThresholdFigures]] = {}
+    entry_of_model: dict[str, tuple[Entry, ThresholdFigures]] = {}
     for run in several:
         figures = RunFigures(run).answer(THRESHOLD)
         for entry in figures.entries:
-            by_model.setdefault(entry["model"], (entry, figures))
-    return by_model.values()
+            entry_of_model.setdefault(entry["model"], (entry, figures))
+    return entry_of_model.values()
 
 
 OPTIONS = (
