@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class _Reference(ReferenceImages):
     fitted: dict[str, ConfidenceEstimator] | None = None
 
     def confidences(
-        self, labels: dict[str, NDArray[np.int64]], note: Note
+        self, labels: Mapping[str, NDArray[np.int64]], note: Note
     ) -> dict[str, ConfidenceEstimator]:
         if self.fitted is None:
             self.fitted = super().confidences(labels, note)
