@@ -8,23 +8,38 @@ function fill(place, content) {
   }
 }
 
+// The parts of the rows that are replaced one by one.
+function rowParts(root) {
+  return [...root.querySelectorAll(".rb-rows > li > *, .rb-remedy-name, .rb-key")];
+}
+
+// The models that have a slot for their band, in the order of the rows.
+function modelsOf(root) {
+  const slots = [...root.querySelectorAll(".rb-slot")];
+  return slots.map((slot) => slot.dataset.model).join();
+}
+
+// Whether the rows differ at most in what their parts say.
+function haveSameParts(place, fresh) {
+  const oldParts = rowParts(place);
+  const newParts = rowParts(fresh);
+  if (newParts.length !== oldParts.length || modelsOf(place) !== modelsOf(fresh)) return false;
+  return newParts.every((part, index) => part.classList[0] === oldParts[index].classList[0]);
+}
+
 // As `fill`, for the rows of the models: what stays the same is not drawn again, nor are the bands.
 function fillRows(place, content) {
   if (!place || place.rbContent === content) return;
   const fresh = document.createElement("div");
   fresh.innerHTML = content;
-  const parts = (root) => [...root.querySelectorAll(".rb-rows > li > *, .rb-remedy-name, .rb-key")];
-  const before = place.rbContent ? parts(place) : [];
-  const after = parts(fresh);
-  const alike = (node, at) => node.classList[0] === before[at].classList[0];
-  const slots = (root) => [...root.querySelectorAll(".rb-slot")].map((slot) => slot.dataset.model);
-  if (after.length !== before.length || !after.every(alike) || `${slots(place)}` !== `${slots(fresh)}`) {
-    place.replaceChildren(...fresh.childNodes);
-  } else {
-    after.forEach((node, at) => {
-      if (node.classList.contains("rb-slot") || node.isEqualNode(before[at])) return;
-      before[at].replaceWith(node);
+  if (place.rbContent && haveSameParts(place, fresh)) {
+    const oldParts = rowParts(place);
+    rowParts(fresh).forEach((part, index) => {
+      const isSlot = part.classList.contains("rb-slot"); // which holds a band
+      if (!isSlot && !part.isEqualNode(oldParts[index])) oldParts[index].replaceWith(part);
     });
+  } else {
+    place.replaceChildren(...fresh.childNodes);
   }
   place.rbContent = content;
 }

@@ -7,7 +7,7 @@ const UNANSWERED = { names: [], no_match: "The server did not respond. Try again
 class Picker {
   constructor(stack) {
     this.stack = stack;
-    this.at = -1;
+    this.lit = -1; // index of the option that Enter chooses
     this.root = make("div", "rb-picker");
     this.search = make("input", "rb-search", {
       type: "search",
@@ -28,14 +28,14 @@ class Picker {
     this.options = new Map(
       RECORDS.map((record, index) => [record.name, this.option(record, index)]),
     );
-    this.nothing = make("li", "rb-none", { });
+    this.nothing = make("li", "rb-none");
     this.nothing.setAttribute("role", "option");
     this.nothing.setAttribute("aria-disabled", "true");
     this.list.append(this.nothing);
     this.root.append(this.search, this.list);
     this.search.addEventListener("focus", () => this.open());
     this.search.addEventListener("input", () => {
-      this.at = -1;
+      this.lit = -1;
       this.open();
     });
     this.search.addEventListener("keydown", (event) => this.key(event));
@@ -91,7 +91,7 @@ class Picker {
     }
     this.nothing.hidden = names.length > 0;
     this.nothing.textContent = no_match ?? "";
-    this.light(query ? 0 : this.at);
+    this.light(query ? 0 : this.lit);
   }
 
   // One search at a time, as the server refuses a third; outdated ones are skipped.
@@ -115,15 +115,16 @@ class Picker {
     this.search.removeAttribute("aria-activedescendant");
   }
 
-  light(at) {
+  // Mark the option that Enter chooses, and scroll to it; none for an index of -1.
+  light(index) {
     const shown = this.shown;
-    this.at = Math.max(-1, Math.min(shown.length - 1, at));
+    this.lit = Math.max(-1, Math.min(shown.length - 1, index));
     for (const option of shown) option.classList.remove("rb-lit");
-    const lit = shown[this.at];
-    if (!lit) return;
-    lit.classList.add("rb-lit");
-    this.search.setAttribute("aria-activedescendant", lit.id);
-    const { offsetTop: top, offsetHeight: height } = lit;
+    const option = shown[this.lit];
+    if (!option) return;
+    option.classList.add("rb-lit");
+    this.search.setAttribute("aria-activedescendant", option.id);
+    const { offsetTop: top, offsetHeight: height } = option;
     const list = this.list;
     if (top < list.scrollTop) list.scrollTop = top;
     if (top + height > list.scrollTop + list.clientHeight) {
@@ -132,11 +133,16 @@ class Picker {
   }
 
   key(event) {
-    const moves = { ArrowDown: 1, ArrowUp: -1 };
-    if (event.key in moves) this.light(this.at + moves[event.key]);
-    else if (event.key === "Enter") this.answered.then(() => this.shown[this.at]?.click());
-    else if (event.key === "Escape" && !this.list.hidden) this.search.blur();
-    else return;
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      this.light(this.lit + step);
+    } else if (event.key === "Enter") {
+      this.answered.then(() => this.shown[this.lit]?.click());
+    } else if (event.key === "Escape" && !this.list.hidden) {
+      this.search.blur();
+    } else {
+      return;
+    }
     event.preventDefault();
     event.stopPropagation();
   }

@@ -2,6 +2,7 @@
 // story, unless a control has the focus.
 
 const REST = 2500; // milliseconds without a move of the pointer
+const CONTROLS = "input, textarea, select, [role=button], [role=radiogroup]";
 
 export default function ({ data }) {
   const page = document.documentElement;
@@ -15,11 +16,14 @@ export default function ({ data }) {
 
   function follow(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const busy = event.target.closest?.("input, textarea, select, [role=button], [role=radiogroup]");
+    if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest?.(CONTROLS)) return;
     const links = [...document.querySelectorAll(".st-key-story-strip a")];
-    if (!step || busy || event.ctrlKey || event.metaKey || event.altKey || !links.length) return;
-    const at = links.findIndex((link) => new URL(link.href).searchParams.get("story") === data.story);
-    const next = at < 0 && step < 0 ? links.length - 1 : at + step;
+    if (!links.length) return;
+    const storyOf = (link) => new URL(link.href).searchParams.get("story");
+    const current = links.findIndex((link) => storyOf(link) === data.story);
+    let next = current + step;
+    if (current < 0 && step < 0) next = links.length - 1; // without a story: back to the last
     links[(next + links.length) % links.length].click();
     event.preventDefault();
   }
