@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from robustness.base.turns import Note
 from robustness.hardening.train import Views
 from robustness.images.pixels import from_uint8
 from robustness.measure.condition import Condition
-from robustness.perturbations import REGISTRY
+from robustness.perturbations import REGISTRY, Perturbation
 from robustness.perturbations.record import BLUR, COLOUR, FAMILIES, LIGHTING, WEATHER
 from robustness.statistics.means import SMALLEST, established, holm, images_needed, overall
 
@@ -44,14 +44,15 @@ MOST_TRAINED = 5
 _LEFT_OUT = 2
 """Kinds that the default leaves to the judgement."""
 
-_OF_STUDY = {
+_KIND_BY_NAME = {
     "gaussian_blur": BLUR,
     "defocus_blur": BLUR,
     "fog": WEATHER,
     "low_resolution": BLUR,
-    LIGHTING: COLOUR,
 }
-"""Perturbations, and the study's family, whose effect belongs to another family."""
+"""Perturbations whose effect belongs to another family than their own."""
+_KIND_BY_FAMILY = {LIGHTING: COLOUR}
+"""The same for all others of a family."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,9 @@ class Judgement:
 
     @property
     def more_images(self) -> int | None:
-        """How many more labelled images would decide; None if none or too many would, as without
-        any difference.
+        """How many more labelled images would show a gain of 1 point, or exclude the loss.
 
-        They show a gain of 1 point, or exclude the loss.
+        None if none are needed, or too many would be, as without any difference.
         """
         if not self.labelled or self.recommended:
             return None
@@ -124,7 +124,8 @@ class Judgement:
             group = self.group(UNSEEN)
             margin = SMALLEST
             tests = len(GROUPS)
-        else:  # no larger gain than none is taken for granted
+        else:
+            # A gain on originals is not taken for granted.
             group = self.group(ORIGINALS)
             margin = MOST_LOSS + min(group.difference, 0.0)
             tests = 1
@@ -136,7 +137,7 @@ class Judgement:
         return needed - self.images
 
     def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready document."""
+        """Return the judgement as a JSON-ready document."""
         return {
             **asdict(self),
             "gain_established": self.gain_established,
@@ -153,15 +154,15 @@ def measure_predictions(
     seed: int,
     note: Note,
 ) -> tuple[Flags, Logs]:
-    """Which predictions of each of ``models`` are good, and the log of a good one's probability.
+    """Return which predictions are good, and the logarithms of a good one's probability.
 
     Both are (models, images, 1 + conditions); the first column is that of the originals.
     """
-    count = len(views.pixels)
-    flags = np.zeros((len(models), count, 1 + len(conditions)), bool)
+    image_count = len(views.pixels)
+    flags = np.zeros((len(models), image_count, 1 + len(conditions)), bool)
     logs = np.zeros(flags.shape, np.float32)
-    for start in range(0, count, _BATCH):
-        rows = slice(start, min(start + _BATCH, count))
+    for start in range(0, image_count, _BATCH):
+        rows = slice(start, min(start + _BATCH, image_count))
         originals = from_uint8(views.pixels[rows])
         digests = views.digests[rows]
         targets = views.targets[rows]
@@ -174,7 +175,7 @@ def measure_predictions(
                 flags[index, rows, column] = probabilities.argmax(1) == targets
                 of_targets = probabilities[np.arange(len(targets)), targets]
                 logs[index, rows, column] = np.log(np.maximum(of_targets, _UNLIKELY))
-        note("Judging", rows.stop, count)
+        note("Judging", rows.stop, image_count)
     return flags, logs
 
 
@@ -186,17 +187,20 @@ def judge_training(
     *,
     labelled: bool,
 ) -> Judgement:
-    """The judgement of flags (images, 1 + trained + unseen) of ``measure_predictions``."""
-    condition_count = len(trained) + len(unseen)
-    columns = np.arange(1 + condition_count)
-    of_groups = np.split(columns, [1, 1 + len(trained)])
-    of_conditions = np.split(columns[1:], condition_count) if condition_count else []
-    names = [condition.id for condition in (*trained, *unseen)]
+    """Return the judgement of the good predictions ``before`` and ``after`` the training.
+
+    Both are (images, 1 + trained + unseen), as ``measure_predictions`` returns them by model.
+    """
+    conditions = [*trained, *unseen]
+    columns = np.arange(1 + len(conditions))
+    columns_of_groups = np.split(columns, [1, 1 + len(trained)])
+    columns_of_conditions = [np.array([column]) for column in columns[1:]]
+    names = [condition.id for condition in conditions]
     return Judgement(
         images=len(before),
         labelled=labelled,
-        groups=_differences(before, after, GROUPS, of_groups),
-        conditions=_differences(before, after, names, of_conditions),
+        groups=_differences(before, after, GROUPS, columns_of_groups),
+        conditions=_differences(before, after, names, columns_of_conditions),
     )
 
 
@@ -229,24 +233,28 @@ def _differences(
 
 
 def kind(name: str) -> str:
-    """The family that a perturbation belongs to by its effect."""
+    """Return the family that a perturbation belongs to by its effect."""
+    if name in _KIND_BY_NAME:
+        return _KIND_BY_NAME[name]
     family = REGISTRY[name].family
-    return _OF_STUDY.get(name, _OF_STUDY.get(family, family))
+    return _KIND_BY_FAMILY.get(family, family)
 
 
 def unseen_conditions(trained: Iterable[str]) -> tuple[Condition, ...]:
-    """Up to ``MOST_UNSEEN`` perturbations of kinds that no perturbation in ``trained`` has.
+    """Return up to ``MOST_UNSEEN`` perturbations of kinds that no perturbation in ``trained`` has.
 
     Those of ImageNet-C come first, the kinds in turns. Raises ``ParameterError`` if no kind is
     left.
     """
     trained_kinds = {kind(name) for name in trained}
-    by_kind: dict[str, list[str]] = {}
-    for record in sorted(REGISTRY, key=lambda record: record.imagenet_c != record.name):
-        if record.family in FAMILIES and kind(record.name) not in trained_kinds:
-            by_kind.setdefault(kind(record.name), []).append(record.name)
-    in_turns = chain(*zip_longest(*by_kind.values()))
-    names = [name for name in in_turns if name is not None]
+    names_by_kind: dict[str, list[str]] = {}
+    for record in sorted(REGISTRY, key=_is_outside_imagenet_c):
+        record_kind = kind(record.name)
+        if record.family in FAMILIES and record_kind not in trained_kinds:
+            names_by_kind.setdefault(record_kind, []).append(record.name)
+    names = []
+    for one_of_each_kind in zip_longest(*names_by_kind.values()):
+        names += [name for name in one_of_each_kind if name is not None]
     if not names:
         raise ParameterError(
             "Expected perturbations that leave a family out, as unseen ones judge the result; got "
@@ -255,12 +263,19 @@ def unseen_conditions(trained: Iterable[str]) -> tuple[Condition, ...]:
     return tuple(Condition.of({name: STRENGTH}) for name in names[:MOST_UNSEEN])
 
 
+def _is_outside_imagenet_c(record: Perturbation) -> bool:
+    return record.imagenet_c != record.name
+
+
 def names_to_train(names: Iterable[str]) -> tuple[str, ...]:
-    """The first ``MOST_TRAINED`` of ``names``, weakest first, that leave ``_LEFT_OUT`` kinds."""
-    every = {kind(record.name) for record in REGISTRY if record.family in FAMILIES}
+    """Return the first ``MOST_TRAINED`` of ``names``, weakest first, that leave some kinds out.
+
+    ``_LEFT_OUT`` kinds stay for the judgement.
+    """
+    every_kind = {kind(record.name) for record in REGISTRY if record.family in FAMILIES}
     chosen: list[str] = []
     for name in dict.fromkeys(names):
         trained_kinds = {kind(other) for other in (*chosen, name)}
-        if len(every - trained_kinds) >= _LEFT_OUT:
+        if len(every_kind - trained_kinds) >= _LEFT_OUT:
             chosen.append(name)
     return tuple(chosen[:MOST_TRAINED])

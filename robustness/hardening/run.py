@@ -68,7 +68,7 @@ class Hardening:
     file: str
 
     def as_dict(self) -> dict[str, Any]:
-        """A JSON-ready document."""
+        """Return the hardening as a JSON-ready document."""
         return {**asdict(self), "judgement": self.judgement.as_dict()}
 
 
@@ -247,14 +247,16 @@ def _choose_share(
 
 
 def most_likely(logs: Logs) -> int:
-    """The candidate of (candidates, images, 1 + conditions) with the largest log-likelihood.
+    """Return the candidate of the largest log-likelihood.
 
-    Originals weigh twice as much as all conditions together.
-    With few images it is far less noisy than accuracy.
+    ``logs`` (candidates, images, 1 + conditions) are those of ``measure_predictions``.
+    Originals weigh twice as much as all conditions together. With few images the likelihood is far
+    less noisy than accuracy.
     """
-    originals = logs[:, :, 0]
-    conditions = logs[:, :, 1:].mean(2)
-    return int((2 * originals + conditions).mean(1).argmax())
+    of_originals = logs[:, :, 0]
+    of_conditions = logs[:, :, 1:].mean(2)
+    likelihoods = (2 * of_originals + of_conditions).mean(1)
+    return int(likelihoods.argmax())
 
 
 def _entry(record: ModelRecord, model: GraphTrainer, name: str) -> dict[str, Any]:

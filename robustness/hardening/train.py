@@ -4,7 +4,7 @@ The loss is the Kullback-Leibler divergence from the parent's prediction on the 
 model's on the original and on the perturbed image. Batch statistics stay (as in Schneider et al.,
 NeurIPS 2020, they would move with the perturbations), the learning rate follows a cosine.
 
-Images in three disjoint parts: to train on, to choose the interpolation, and to judge.
+Images are split into three disjoint parts: to train on, to choose the interpolation, and to judge.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ _BATCH = 16
 
 
 class Views(NamedTuple):
-    """Images (N, S, S, 3) in 8 bits, their digests, and what the good prediction of each is.
+    """Images (N, S, S, 3) in 8 bits, the digests of their random streams, and their targets.
 
-    The targets are classes (N,), or to train on the parent's probabilities (N, classes).
+    Targets are the classes (N,) of good predictions; to train on, they are the parent's
+    probabilities (N, classes).
     """
 
     pixels: Bytes
@@ -85,7 +86,7 @@ def split_images(
     seed: int,
     note: Note,
 ) -> ImageParts:
-    """``images`` as the model ``record`` sees them, and ``judging`` if any, in parts.
+    """Read ``images`` and ``judging``, if any, as the model ``record`` sees them, and split them.
 
     Raises ``ParameterError`` where a part has too few images.
     """
@@ -157,7 +158,7 @@ def _read_pool(record: ModelRecord, dataset: Dataset, most: int, seed: int, note
 
 
 def split_places(pixels: Bytes, judging: int, seed: int) -> tuple[Places, Places, Places]:
-    """Positions of images (N, S, S, 3) to train on, to choose and to judge.
+    """Return the rows of images (N, S, S, 3) to train on, to choose and to judge, each sorted.
 
     The last ``judging`` may not be trained on; without any, the images themselves are split. Copies
     of an image are in one part, and one alone of them chooses or judges. Raises ``ParameterError``
