@@ -3,9 +3,8 @@
 Sessions in turn take no longer in total than all at once, and each gets its results sooner. Long
 work of a page waits for users at a slider, and idle work, which fills a page at rest, for both.
 
-Times of several tasks, measured in turns, so that a busy machine slows all of them alike.
-
-Progress of long work: rate, time left and a short text.
+``in_turns`` measures the times of several tasks in turns, so that a busy machine slows all of them
+alike. ``Pace`` tells the progress of long work: its rate, the time left and a short text.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ AnyRequest = TypeVar("AnyRequest", bound=WaitingRequest)
 
 
 def in_turn(waiting: Iterable[AnyRequest], served: Mapping[str, float]) -> list[AnyRequest]:
-    """``waiting`` in round-robin order: one of each asker before the second of any.
+    """Return ``waiting`` in round-robin order: one of each asker before the second of any.
 
     ``served`` maps askers to their last turn. Those without one come first, then those whose turn
     is longest ago; ties go to who asked first.
@@ -110,7 +109,7 @@ class Turns:
         self._wishes = 0
 
     def wish(self, who: str) -> int:
-        """The number of a new wish of ``who``; drops requests that still wait for older ones."""
+        """Return the number of a new wish of ``who``; drop requests that wait for older ones."""
         with self._lock:
             self._wishes += 1  # one count for all: a forgotten session's old wish stays older
             self._newest.pop(who, None)
@@ -128,9 +127,8 @@ class Turns:
     def turn(self, who: str, wish: int | None = None, *, idle: bool = False) -> Iterator[None]:
         """Wait for a turn of ``who`` and hold it; without a ``wish`` it is part of long work.
 
-        An ``idle`` one, without a wish, waits until nobody else does.
-
-        Raises ``SupersededError`` if ``who`` has a newer wish by then.
+        An ``idle`` one, without a wish, waits until nobody else does. Raises
+        ``SupersededError`` if ``who`` has a newer wish by then.
         """
         request = _TurnRequest(who, wish, idle)
         with self._lock:
@@ -273,35 +271,38 @@ class Pauses:
             self._changed.notify_all()
 
     def _tend(self) -> None:
-        owed = 0.0
-        resumed = time.monotonic()
+        """Pause and resume the jobs, for ever; the thread's work."""
+        owed = 0.0  # seconds of work
+        resumed_at = time.monotonic()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._answering and self._pids)
                 jobs = self._pids
-                paused = time.monotonic()
-            owed = max(0.0, owed - (paused - resumed))
+                paused_at = time.monotonic()
+            # Since they were resumed, jobs have worked.
+            owed = max(0.0, owed - (paused_at - resumed_at))
             for pid in jobs:
                 self._pause(pid)
             with self._changed:
                 self._changed.wait_for(
                     lambda: not self._answering or not self._pids >= jobs,  # noqa: B023
-                    max(0.0, MOST_OWED - owed) / OWED,
+                    timeout=max(0.0, MOST_OWED - owed) / OWED,
                 )
-                owed += OWED * (time.monotonic() - paused)
+                owed += OWED * (time.monotonic() - paused_at)
                 self._closed = owed >= MOST_OWED and self._answering > 0
-            resumed = time.monotonic()
+            resumed_at = time.monotonic()
             for pid in jobs:
                 self._resume(pid)
             if not self._closed:
                 continue
-            with self._changed:  # jobs run alone, once the answers under way have ended
-                self._changed.wait_for(lambda: not self._answering, MOST_SECONDS_CLOSED)
-                self._changed.wait_for(lambda: not self._pids, owed)
+            # New answers wait. Jobs run alone, once the answers under way have ended.
+            with self._changed:
+                self._changed.wait_for(lambda: not self._answering, timeout=MOST_SECONDS_CLOSED)
+                self._changed.wait_for(lambda: not self._pids, timeout=owed)
                 self._closed = False
                 self._changed.notify_all()
             owed = 0.0
-            resumed = time.monotonic()
+            resumed_at = time.monotonic()
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -325,7 +326,8 @@ SECONDS_A_TASK = 1.0
 MOST_PASSES = 5
 """Passes of a task in a turn, the median of which counts."""
 
-_SECONDS = 0.004  # of a look at the load
+_LOOK_SECONDS = 0.004
+"""Of a look at the load."""
 _THREADS = min(4, os.cpu_count() or 1)
 _WORK = bytes(2**16)
 
@@ -341,7 +343,7 @@ class Timings(NamedTuple):
 
 
 def in_turns(tasks: Mapping[str, Callable[[], object]]) -> Timings:
-    """The timings of ``tasks``, by name, after a first pass of each that does not count."""
+    """Return the timings of ``tasks``, by name, after a first pass of each that does not count."""
     for task in tasks.values():
         task()
     turns: dict[str, list[float]] = {name: [] for name in tasks}
@@ -367,12 +369,12 @@ def _milliseconds(task: Callable[[], object]) -> float:
 
 
 def share_waiting() -> float:
-    """The share of a few milliseconds in which threads of this process wait for a core."""
+    """Return the share of a few milliseconds in which threads of this process wait for a core."""
 
     def work(_: int) -> tuple[float, float]:
         start = time.perf_counter()
         used = time.thread_time()
-        while time.perf_counter() - start < _SECONDS:
+        while time.perf_counter() - start < _LOOK_SECONDS:
             hashlib.sha256(_WORK)  # without Python's lock
         return time.thread_time() - used, time.perf_counter() - start
 

@@ -3,9 +3,9 @@
 Values are not converted: the text "1" is not the number 1. Import this module late, as pydantic
 takes as long to import as the command line takes to print its help.
 
-Arguments of public functions, checked by their annotations; results of functions of registries.
-
-Such a function may be a plugin's: its result may have any shape or type, and hold no numbers.
+``checked_arguments`` checks the arguments of public functions by their annotations, and
+``checked_array`` the results of functions of registries: such a function may be a plugin's, whose
+result may have any shape or type, and hold no numbers.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def parsed_by(make: Callable[[Any], Kind]) -> PlainValidator:
 
 @contextmanager
 def as_refusal() -> Iterator[None]:
-    """Raises an error about a value as one about the table that holds it."""
+    """Raise an error about a value as one about the table that holds it."""
     try:
         yield
     except RobustnessError as error:
@@ -141,7 +141,7 @@ def expected(what: str) -> WrapValidator:
 
 
 def checked(kind: type[Kind], values: object, where: str = "", *, context: Any = None) -> Kind:
-    """``values`` as ``kind``.
+    """Return ``values`` as ``kind``.
 
     Raises ``ParameterError`` for the first problem; the message begins with ``where``.
     ``context`` is passed to validators as ``ValidationInfo.context``.
@@ -152,7 +152,7 @@ def checked(kind: type[Kind], values: object, where: str = "", *, context: Any =
 
 
 def checked_json(kind: type[Kind], text: bytes, where: str = "") -> Kind:
-    """The JSON ``text`` as ``kind``; raises ``ParameterError`` as ``checked`` does."""
+    """Return the JSON ``text`` as ``kind``; raises ``ParameterError`` as ``checked`` does."""
     with _readable_errors(where):
         record: Kind = _adapter(kind).validate_json(text)
     return record
@@ -175,7 +175,7 @@ def read_object(file: Path, most: int = 4 * 2**20) -> dict[str, Any]:
 
 
 def json_values(value: Any) -> Iterator[Any]:
-    """``value``, as JSON has it, and every value inside it."""
+    """Yield ``value``, as JSON has it, and every value inside it."""
     pending = [value]
     while pending:
         current = pending.pop()
@@ -250,7 +250,7 @@ _CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, defer_build=True
 
 
 def checked_arguments(function: Function) -> Function:
-    """``function`` with its arguments checked.
+    """Return ``function`` with its arguments checked.
 
     An argument of another kind, an unknown or a missing one raises ``ParameterError``. NumPy's
     numbers and arrays count as Python's numbers and lists. An argument that is annotated with
@@ -266,10 +266,13 @@ def checked_arguments(function: Function) -> Function:
     def arguments(*args: Any, **kwargs: Any) -> Any:
         return args, kwargs
 
-    arguments.__annotations__ = {
-        name: hint if hint is Any else Annotated[hint, BeforeValidator(_plain)]
-        for name, hint in hints.items()
-    }
+    checked_hints: dict[str, Any] = {}
+    for name, hint in hints.items():
+        if hint is Any:
+            checked_hints[name] = hint
+        else:
+            checked_hints[name] = Annotated[hint, BeforeValidator(_plain)]
+    arguments.__annotations__ = checked_hints
     validated = validate_call(config=_CONFIG)(arguments)
 
     @wraps(function)

@@ -2,16 +2,12 @@
 
 ``Worker`` is the caller's end of the connection, ``serve`` the worker's. A worker exits when its
 parent does, however that ends and whatever the worker computes. It sees nothing of the parent's
-environment but ``processes.small_environment``. macOS cannot limit memory; there only the time
-limits hold.
+environment but ``small_environment``. macOS cannot limit memory; there only the time limits hold.
+``read`` reads untrusted Parquet tables in one: a file of a few bytes may expand to any size, and a
+damaged one may crash its reader.
 
-Background processes of this program: how they start, yield, end and are identified.
-
-Settings of glibc's allocator, no-ops elsewhere, and of Arrow's: how much freed memory stays.
-
-Untrusted Parquet tables, read in a process with limits on memory and time.
-
-A file of a few bytes may expand to any size, and a damaged one may crash its reader.
+Beside them: how background processes of this program start, yield, end and are identified, and
+settings of glibc's allocator, no-ops elsewhere, and of Arrow's, for how much freed memory stays.
 """
 
 from __future__ import annotations
@@ -95,14 +91,14 @@ def start(
 
 
 def environment() -> dict[str, str]:
-    """The environment of this process, extended so that a child can import this program."""
+    """Return the environment of this process, extended so that a child can import this program."""
     root = str(Path(robustness.__file__).parent.parent)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def small_environment() -> dict[str, str]:
-    """As ``environment``, without all but a few variables that every program may see.
+    """Return the few variables of ``environment`` that every program may see.
 
     For a process that reads what others wrote: settings and keys are not for it.
     """
@@ -250,7 +246,7 @@ class Worker:
     def ask(
         self, head: bytes, data: bytes, *, memory: int, seconds: int, deadline: float | None
     ) -> bytes:
-        """The answer to ``head`` and ``data``.
+        """Return the answer to ``head`` and ``data``.
 
         The worker may use ``memory`` bytes beyond these and ``seconds`` of CPU time, until
         ``deadline`` (of ``time.monotonic``; None: no limit). Raises ``WorkerTimeError``,
@@ -327,7 +323,7 @@ class Workers:
         deadline: float | None,
         file: Hashable = None,
     ) -> bytes:
-        """The same as ``Worker.ask``, by the first free worker.
+        """Return the answer of the first free worker, as ``Worker.ask`` does.
 
         If that was killed from outside, another one is asked once. ``file`` identifies the content
         that the question is about: one that has ended a worker raises the same again at once.
@@ -463,12 +459,12 @@ def _limit(memory: int, seconds: int) -> None:
         _set_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
 
 
-def _set_limit(what: int, limit: int) -> None:
-    _, most = resource.getrlimit(what)
-    if most != resource.RLIM_INFINITY:
-        limit = min(limit, most)
+def _set_limit(kind: int, limit: int) -> None:
+    _, hard_limit = resource.getrlimit(kind)
+    if hard_limit != resource.RLIM_INFINITY:
+        limit = min(limit, hard_limit)
     with suppress(OSError, ValueError):  # not supported by this system
-        resource.setrlimit(what, (limit, most))
+        resource.setrlimit(kind, (limit, hard_limit))
 
 
 # Parameters of glibc's mallopt, from malloc.h.
@@ -484,7 +480,7 @@ _MMAP_BYTES = 4 * 2**20
 """Bytes: six study images in one array. Larger blocks return to the system at once."""
 
 _setting = threading.Lock()
-_everything: list[bool] = []
+_is_everything_kept = False
 
 
 def keep_arrays() -> None:
@@ -495,14 +491,15 @@ def keep_arrays() -> None:
     6 ms instead of 10.
     """
     with _setting:
-        if not _everything:
+        if not _is_everything_kept:  # which is more
             _set({_M_MMAP_THRESHOLD: _MMAP_BYTES, _M_TRIM_THRESHOLD: _TRIM_BYTES})
 
 
 def keep_everything() -> bool:
     """Keep all freed memory in one heap until ``give_back``; return whether that worked."""
+    global _is_everything_kept
     with _setting:
-        _everything.append(True)
+        _is_everything_kept = True
         _set({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1})
     return _glibc() is not None
 
@@ -548,9 +545,10 @@ if TYPE_CHECKING:
 
 ROWS_FREE = 100_000
 BYTES_FREE = 2**25
+"""Rows and unpacked bytes that any file may have."""
+
 MAX_RATIO = 100
-"""Rows and unpacked bytes that any file may have; beyond, a row and ``MAX_RATIO`` bytes for each
-of its bytes."""
+"""Beyond these, a file may have a row and so many unpacked bytes for each of its bytes."""
 
 MAX_BYTES = 4 * 2**30
 """Most bytes of a file."""
@@ -562,7 +560,7 @@ atexit.register(_WORKERS.end)
 
 
 def columns(path: Path) -> list[tuple[str, bool]]:
-    """(name, whether it is nested) of each column of the file ``path``.
+    """Return the name of each column of the file ``path``, and whether it is nested.
 
     Raises as ``read`` does.
     """
@@ -570,21 +568,26 @@ def columns(path: Path) -> list[tuple[str, bool]]:
 
 
 def read(path: Path, names: Sequence[str] | None = None, ratio: int = MAX_RATIO) -> pa.Table:
-    """The ``names`` columns of the file ``path``, by default all, as a table mapped from a file.
+    """Return the columns ``names`` of the file ``path``, by default all, as a table.
 
-    Repeated values are written out: dictionaries become what they stand for. Raises
-    ``ParameterError`` for a file that has far more rows, or more than ``ratio`` times as many
-    bytes unpacked; ``ValueError`` for one that is damaged; and ``OSError``, also for one of more
-    than ``MAX_BYTES``.
+    Its memory is mapped from a file. Repeated values are written out: dictionaries become what they
+    stand for. Raises ``ParameterError`` for a file that has far more rows, or more than ``ratio``
+    times as many bytes unpacked; ``ValueError`` for one that is damaged; and ``OSError``, also for
+    one of more than ``MAX_BYTES``.
     """
     import pyarrow as pa
 
     size = path.stat().st_size
     with tempfile.TemporaryDirectory() as folder:
-        to = Path(folder) / "table.arrow"
-        most = {"rows": max(ROWS_FREE, size), "bytes": max(BYTES_FREE, ratio * size)}
-        _ask_worker(path, {"wanted": names and list(names), "to": str(to), **most})
-        return pa.ipc.open_file(pa.memory_map(str(to))).read_all()
+        table = Path(folder) / "table.arrow"
+        request = {
+            "wanted": names and list(names),
+            "to": str(table),
+            "rows": max(ROWS_FREE, size),
+            "bytes": max(BYTES_FREE, ratio * size),
+        }
+        _ask_worker(path, request)
+        return pa.ipc.open_file(pa.memory_map(str(table))).read_all()
 
 
 def _ask_worker(path: Path, request: dict[str, Any]) -> dict[str, Any]:
