@@ -1,17 +1,10 @@
-"""The record of a perturbation, and the registry of perturbations.
+"""The record of a perturbation, the registry, and the application of one or of several in order.
 
 Arrays are study images throughout the package ``perturbations``: float32 RGB in [0, 1], shape
-(N, S, S, 3). Parameters in pixels are stated at S = 224 and scale with S.
+(N, S, S, 3); one image is (S, S, 3). Parameters in pixels are stated at S = 224 and scale with S.
 
-Application of one perturbation, or of several in a fixed order, to study images.
-
-Shared helpers of the perturbations: output arrays, pixel units, fast float32 sampling.
-
-Arrays are study images: float32 RGB in [0, 1], shape (N, S, S, 3); one image is (S, S, 3).
-
-Search for perturbations, for pages and the command line.
-
-It covers label, name, family, risk and ``search`` of the records.
+Beside them: what perturbations share, such as output arrays, pixel units and fast float32 sampling,
+and ``find``, the search by label, name, family, risk and ``search`` of the records.
 """
 
 from __future__ import annotations
@@ -153,7 +146,7 @@ class Perturbation:
     checked: bool = False
 
     def change(self, images: Images, strength: float, streams: Streams) -> Images:
-        """``images`` (N, S, S, 3) after ``function``; a new array.
+        """Return ``images`` (N, S, S, 3) after ``function``, as a new array.
 
         If ``checked``, raises ``PluginError`` for a result of another shape or type, for values
         that are no numbers or out of range, and for a function that writes to ``images``.
@@ -171,29 +164,30 @@ class Perturbation:
             changed.append(self._in_range(result, image.shape))
         if len(changed) == 1:
             return changed[0]
-        return np.concatenate([view[:0], *changed])  # also of no image
+        # With an empty part in front, a batch without images has a shape, too.
+        return np.concatenate([view[:0], *changed])
 
     def _in_range(self, result: object, shape: tuple[int, ...]) -> Images:
-        """``result`` as images of its own memory."""
-        what = f"perturbation {self.name!r}"
-        images = checked_array(what, result, shape, "floating-point images", "f")
+        """``result`` as float32 images of this ``shape`` in [0, 1], in memory of their own."""
+        subject = f"perturbation {self.name!r}"
+        images = checked_array(subject, result, shape, "floating-point images", "f")
         low = images.min(initial=0)
         high = images.max(initial=1)
-        check_finite(what, np.array([low, high]))
+        check_finite(subject, np.array([low, high]))  # NaN and infinity reach one of them
         if low < -_ROUNDING or high > 1 + _ROUNDING:
             raise PluginError(
-                f"The {what} returned values from {low:g} to {high:g}: expected values from 0 to "
-                "1. Clip them with np.clip."
+                f"The {subject} returned values from {low:g} to {high:g}: expected values from 0 "
+                "to 1. Clip them with np.clip."
             )
         if low < 0 or high > 1:
             images = np.clip(images, 0, 1)
         return images.astype(np.float32, copy=not images.flags.writeable)
 
     def value_at(self, strength: float) -> float:
-        """The physical value at ``strength``; raises ``PluginError`` unless it is a number."""
-        what = f"parameter_at of the perturbation {self.name!r}"
-        value = checked_array(what, self.parameter_at(strength), (), "a number", "f", "i", "u")
-        check_finite(what, value)
+        """Return the physical value at ``strength``; raise ``PluginError`` if it is no number."""
+        subject = f"parameter_at of the perturbation {self.name!r}"
+        value = checked_array(subject, self.parameter_at(strength), (), "a number", "f", "i", "u")
+        check_finite(subject, value)
         return float(value)
 
     @property
@@ -202,14 +196,14 @@ class Perturbation:
         return SEVERITY_STRENGTHS if self.imagenet_c else ()
 
     def severity_at(self, strength: float) -> int | None:
-        """The ImageNet-C severity (0 to 5) nearest to ``strength``; None outside ImageNet-C."""
+        """Return the nearest ImageNet-C severity (0 to 5) to ``strength``; None outside it."""
         if not self.severity_strengths:
             return None
         marks = (0.0, *self.severity_strengths)
         return min(range(len(marks)), key=lambda level: abs(marks[level] - strength))
 
     def value_text(self, strength: float) -> str:
-        """The physical value at ``strength`` as text: "3.5 px", "contrast 2 x"; "off" at 0."""
+        """Return the physical value at ``strength`` as text: "3.5 px"; "off" at 0."""
         if strength == 0:
             return "off"
         if not self.graded:
@@ -539,13 +533,18 @@ def _search_words(record: Perturbation) -> _SearchWords:
 
 
 def _distance(query_words: Sequence[str], terms: Sequence[str], known: _SearchWords) -> int:
-    """How far a match is from its perturbation: 0 for words of the label as they are, 1 for other
-    forms of these, 2 for other words of its own, 3 for those of its family or risk."""
+    """How far a match is from its perturbation.
+
+    0 for words of the label as they are, 1 for other forms of these, 2 for other words of its own,
+    3 for those of its family or risk.
+    """
     if not _match(terms, known.own):
         return 3
     if not _match(terms, known.label):
         return 2
-    return 0 if set(query_words) <= set(known.label) else 1
+    if set(query_words) <= set(known.label):
+        return 0
+    return 1
 
 
 def _match(query_words: Iterable[str], known_words: Iterable[str]) -> bool:
