@@ -87,6 +87,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROBUSTNESS_CACHE", str(folder / "robustness"))
         patch.setenv("KERAS_HOME", str(folder / "keras"))
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))  # else the user's settings hold
         for setting in settings.REGISTRY:
             if setting is not settings.CACHE:
                 patch.delenv(setting.variable, raising=False)

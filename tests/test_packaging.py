@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import sysconfig
+import urllib.request
+import venv
 from email import message_from_string
 from email.message import Message
 from functools import cache
@@ -13,6 +17,7 @@ from zipfile import ZipFile
 
 import robustness
 from benchmarks.support.repository import ROOT
+from benchmarks.support.server import free_port, wait_until_healthy
 from tests.support.bill_of_materials import (
     COPYLEFT_LIBRARIES,
     bill,
@@ -56,8 +61,25 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: ZipFi
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert {Path(name).suffix for name in package} >= {".py", ".css", ".js", ".png"}
+    pages = [path.relative_to(ROOT).as_posix() for path in (ROOT / "pages").glob("*.py")]
+    dashboard = {
+        f"robustness/dashboard/{name}" for name in ("app.py", ".streamlit/config.toml", *pages)
+    }
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == package
+    assert packed == package | dashboard
+
+
+def test_the_text_of_the_package_has_no_links_that_lead_nowhere(wheel: ZipFile) -> None:
+    said = metadata(wheel)
+    text = str(said.get_payload())
+    assert "Will this image classifier still be right" in text
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert [link for link in links if not link.startswith(("http", "#"))] == []
+    assert said["Author"]
+    assert said["Keywords"]
+    assert f"Programming Language :: Python :: 3.{sys.version_info.minor}" in said.get_all(
+        "Classifier", []
+    )
 
 
 def test_the_wheel_asks_for_what_the_requirements_ask_for(wheel: ZipFile) -> None:
@@ -81,6 +103,38 @@ def test_the_command_of_the_package_works_from_another_folder(
     command = [sys.executable, "-c", call, "--version"]
     done = subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{robustness.__version__}\n", "")
+
+
+def test_the_installed_command_alone_starts_the_dashboard_from_any_folder(
+    wheel: ZipFile, tmp_path: Path
+) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, symlinks=True)
+    python = environment / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps"]
+    subprocess.run([*install, "--no-index", str(wheel.filename)], check=True)
+    # The packages that it asks for are those of these tests; the working tree is not among them.
+    (packages,) = (environment / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    port = free_port()
+    command = [str(environment / "bin" / "robustness")]
+    variables = os.environ | {
+        "STREAMLIT_SERVER_HEADLESS": "true",  # opens no browser
+        "STREAMLIT_SERVER_PORT": str(port),
+        "ROBUSTNESS_RUNS": str(tmp_path / "runs"),
+        "ROBUSTNESS_CACHE": str(tmp_path / "cache"),
+    }
+    with subprocess.Popen(
+        command, cwd="/", env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until_healthy(f"{address}/_stcore/health", process)
+            for page in ("", "evaluations", "models", "reference"):
+                with urllib.request.urlopen(f"{address}/{page}", timeout=60) as answer:
+                    assert answer.status == 200
+        finally:
+            process.terminate()
 
 
 # --- the pins -------------------------------------------------------------------------------------

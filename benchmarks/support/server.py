@@ -65,13 +65,14 @@ def dashboard(
         address = f"http://127.0.0.1:{port}"
         started(process.pid)
         try:
-            _wait_until_healthy(f"{address}/_stcore/health", process)
+            wait_until_healthy(f"{address}/_stcore/health", process)
             yield address
         finally:
             process.terminate()
 
 
-def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
+def wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Returns once the server at ``address`` answers; raises an error if it does not."""
     deadline = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < deadline:
         if process.poll() is not None:

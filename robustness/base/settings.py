@@ -2,7 +2,8 @@
 
 The first of these that has a value counts: the environment variable, ``robustness.toml`` in the
 working folder (``$ROBUSTNESS_CONFIG`` names another file), the table ``[robustness]`` of
-``.streamlit/secrets.toml``. Relative paths in a file are relative to that file's folder.
+``.streamlit/secrets.toml``, ``robustness.toml`` in the user's configuration folder. Relative paths
+in a file are relative to that file's folder.
 """
 
 from __future__ import annotations
@@ -193,6 +194,11 @@ def cache_folder() -> Path:
     return value(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
 
 
+def config_folder() -> Path:
+    """The user's folder for settings and descriptions of models that hold in every folder."""
+    return platformdirs.user_config_path("robustness", appauthor=False)
+
+
 def state_folder() -> Path:
     """Folder for what an installation must remember: by the setting ``cache``, else the user's."""
     return value(CACHE) or platformdirs.user_state_path("robustness", appauthor=False)
@@ -226,10 +232,13 @@ def _places(setting: Setting[Any]) -> list[tuple[Mapping[str, str], Path]]:
     """
     here = os.getcwd()
     named = os.environ.get(CONFIG_VARIABLE)
-    versions = [_version(os.path.join(here, file)) for file in (named or CONFIG_FILE, SECRETS_FILE)]
+    users = os.path.join(config_folder(), CONFIG_FILE)
+    files = (os.path.join(here, named or CONFIG_FILE), os.path.join(here, SECRETS_FILE), users)
+    versions = tuple(_version(file) for file in files)
+    if named and not os.path.isfile(files[0]):
+        raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
     environment = {setting.name: os.environ.get(setting.variable, "")}
-    folder, files = _files(here, named, *versions)
-    return [(environment, folder), *files]
+    return [(environment, Path(here)), *_settings_of(files, versions)]
 
 
 def _version(file: str) -> Version | None:
@@ -241,21 +250,18 @@ def _version(file: str) -> Version | None:
 
 
 @lru_cache(maxsize=8)
-def _files(
-    here: str, named: str | None, config_version: Version | None, secrets_version: Version | None
-) -> tuple[Path, list[tuple[Mapping[str, str], Path]]]:
-    """The folder ``here`` and the files' settings, cached until a file changes."""
-    folder = Path(here)
-    config = folder / (named or CONFIG_FILE)
-    secrets = folder / SECRETS_FILE
-    if named and not config.is_file():
-        raise ParameterError(f"${CONFIG_VARIABLE} names {named!r}, which is not a file.")
-    said = read_toml(config) if config_version else {}
-    secret_values = read_toml(secrets) if secrets_version else {}
-    return folder, [
-        (_checked(said, config), config.parent),
-        (_checked(secret_values.get(SECRETS_TABLE, {}), secrets), secrets.parent),
-    ]
+def _settings_of(
+    files: tuple[str, str, str], versions: tuple[Version | None, ...]
+) -> list[tuple[Mapping[str, str], Path]]:
+    """The settings of ``files`` (the named, the secrets, the user's), cached by their versions."""
+    tables = []
+    for name, version_of_file in zip(files, versions, strict=True):
+        file = Path(name)
+        table: Any = read_toml(file) if version_of_file is not None else {}
+        if file.name == SECRETS_FILE.name and file.parent.name == SECRETS_FILE.parent.name:
+            table = table.get(SECRETS_TABLE, {})
+        tables.append((_checked(table, file), file.parent))
+    return tables
 
 
 def _checked(values: Any, file: Path) -> Mapping[str, str]:

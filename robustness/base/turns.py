@@ -478,6 +478,13 @@ class Pace:
         return max(0.0, self._total - self._noted[-1][1]) / self.rate
 
     @property
+    def share(self) -> float | None:
+        """How much of the total is done, from 0 to 1; None while the total is unknown."""
+        if not self._noted or not self._total:
+            return None
+        return self._noted[-1][1] / self._total
+
+    @property
     def text(self) -> str:
         """A text such as "34.1 of 103 MB, 5.2 MB/s, 13 s left", as far as known."""
         done = self._noted[-1][1] if self._noted else 0.0

@@ -89,14 +89,23 @@ def print_json(document: Any) -> None:
     say(as_json(document))
 
 
+_BAR_LENGTH = 24  # characters
+
 _progress_open = False
 
 
-def progress(text: str) -> None:
-    """Show on stderr what is being done; on a terminal in one line that is overwritten."""
+def progress(text: str, share: float | None = None) -> None:
+    """Show on stderr what is being done; on a terminal in one line that is overwritten.
+
+    There a ``share`` of the work that is done, from 0 to 1, is drawn as a bar before the text.
+    """
     global _progress_open
     text = _harmless(text)
     if sys.stderr.isatty():
+        if share is not None:
+            from tqdm.std import Bar
+
+            text = f"{Bar(min(share, 1.0), default_len=_BAR_LENGTH)} {text}"
         _print(f"\r\033[K{text}", sys.stderr, end="")
         _progress_open = True
     else:
@@ -115,7 +124,7 @@ def phase(name: str, done: int, total: int) -> None:
         return
     _phase_shown = name
     _phase_shown_at = now
-    progress(f"{name} ... {done} of {total}")
+    progress(f"{name} ... {done} of {total}", done / total if total else None)
 
 
 def end_progress() -> None:

@@ -175,9 +175,9 @@ def _perform(
                 if state.loading:
                     console.progress("loading the models ...")
                 elif state.unreadable:
-                    console.progress(f"{pace.text}, {state.unreadable} left out")
+                    console.progress(f"{pace.text}, {state.unreadable} left out", pace.share)
                 else:
-                    console.progress(pace.text)
+                    console.progress(pace.text, pace.share)
         except KeyboardInterrupt:
             console.remark(
                 "robustness: finished work is kept; to continue: python -m robustness runs resume "
@@ -261,7 +261,7 @@ def export_command(options: argparse.Namespace) -> int:
         done = state.done
         left_out = state.left_out
         pace.note(done)
-        console.progress(pace.text)
+        console.progress(pace.text, pace.share)
     console.end_progress()
     written = (done - len(left_out)) * (1 + len(plan.spec.conditions))
     if options.json:

@@ -21,14 +21,15 @@ from typing import Any, NoReturn
 from robustness import __version__
 from robustness.base import workers
 from robustness.base.errors import ModelWarning, RobustnessError
-from robustness.base.text import visible
-from robustness.cli import evaluate, images, models, runs, tasks
+from robustness.base.text import did_you_mean, visible
+from robustness.cli import dashboard, evaluate, images, models, runs, tasks
 from robustness.cli.console import LISTS, MODELS, OutputError, remark
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 _ADD_COMMANDS = (
+    dashboard.add,
     models.add,
     models.add_perturbations,
     images.add_predictions,
@@ -47,7 +48,7 @@ _ADD_COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status.
+    """Run one command, without words the dashboard; return the exit status.
 
     0; 1 when ``models check``, ``check`` or ``match`` found something wrong; 2 for bad input, or
     when the output or a file cannot be read or written; 130 when interrupted.
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers.share_with_arrow()
     if arguments is None:
         arguments = sys.argv[1:]
-    options = _parsed(list(arguments))
+    options = _parsed(list(arguments) or [dashboard.NAME])
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -141,6 +142,14 @@ def _file_sentence(error: OSError) -> str:
 
 class _Parser(argparse.ArgumentParser):
     """Answers a command that it does not understand with one sentence, without the usage."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        # As argparse does, which names all choices and not the nearest one.
+        choices = action.choices
+        if choices is not None and value not in choices:
+            names = [str(choice) for choice in choices]
+            hint = did_you_mean(str(value), names)
+            raise argparse.ArgumentError(action, f"there is no {value!r}. {hint}")
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")

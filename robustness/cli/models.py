@@ -428,7 +428,7 @@ def _progress_of(name: str) -> Callable[[int, int], None]:
             percent = f" ({share(done / total, 0)})"
         if sys.stderr.isatty() or tenth > last_tenth:
             last_tenth = tenth
-            console.progress(f"{name}: {pace.text}{percent}")
+            console.progress(f"{name}: {pace.text}{percent}", pace.share)
 
     return show
 

@@ -223,7 +223,7 @@ def resume_command(options: argparse.Namespace) -> None:
         if state.loading:
             console.progress(state.text or "loading the models ...")
         else:
-            console.progress(pace.text)
+            console.progress(pace.text, pace.share)
     entry = runs.listed(folder)
     if entry.match is None:
         runs.load(folder, unfinished=True)  # raises for a damaged run

@@ -84,8 +84,8 @@ _changing = threading.Lock()
 def refresh() -> None:
     """Update the registry to the models in the user's file; cheap if the file is unchanged.
 
-    The file is ``models.toml`` in the working folder, or the one named by the setting ``models``.
-    Raises ``ParameterError`` for an invalid file; then the registry holds none of its models.
+    The file is that of ``described_in``. Raises ``ParameterError`` for an invalid file; then the
+    registry holds none of its models.
     """
     with _changing:
         registered = {record.name: record for record in REGISTRY if record.group == OWN}
@@ -141,8 +141,19 @@ def check_no_base(name: str, bases: Mapping[str, Any]) -> None:
 
 
 def described_in() -> Path:
-    """The path of the file that describes the user's models; the file may not exist."""
-    return settings.value(settings.MODELS) or Path.cwd() / DEFAULT_FILE
+    """The path of the file that describes the user's models; the file may not exist.
+
+    It is the one that the setting ``models`` names, else ``models.toml`` in the working folder, or
+    in the user's configuration folder if only that one exists.
+    """
+    named = settings.value(settings.MODELS)
+    if named is not None:
+        return named
+    here = Path.cwd() / DEFAULT_FILE
+    of_user = settings.config_folder() / DEFAULT_FILE
+    if not here.exists() and of_user.exists():
+        return of_user
+    return here
 
 
 def _described() -> tuple[ModelRecord, ...]:

@@ -16,6 +16,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for setting in settings.REGISTRY:
         monkeypatch.delenv(setting.variable, raising=False)
     monkeypatch.delenv("ROBUSTNESS_CONFIG", raising=False)
+    monkeypatch.setattr(settings, "config_folder", lambda: tmp_path / "of the user")
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".streamlit").mkdir()
     return tmp_path
@@ -38,6 +39,19 @@ def test_a_variable_goes_before_the_file_and_the_file_before_the_secrets(
     assert settings.value(settings.WEIGHTS_MIRROR) == "https://first.example"
     monkeypatch.setenv("ROBUSTNESS_WEIGHTS_MIRROR", "")
     assert settings.value(settings.WEIGHTS_MIRROR) == "https://second.example", "empty is not set"
+
+
+def test_the_file_of_the_user_holds_in_every_folder_and_goes_last(folder: Path) -> None:
+    of_user = folder / "of the user"
+    of_user.mkdir()
+    (of_user / "robustness.toml").write_text('weights_dir = "w"\nmemory = "4GB"\n')
+    assert settings.value(settings.WEIGHTS_DIR) == of_user / "w"
+    secrets(folder, '[robustness]\nweights_dir = "s"\n')
+    assert settings.value(settings.WEIGHTS_DIR) == folder / ".streamlit" / "s"
+    assert settings.value(settings.MEMORY) == 4 * 10**9
+    (of_user / "robustness.toml").write_text("colour = 1\n")
+    with pytest.raises(ParameterError, match="there is no setting 'colour'"):
+        settings.value(settings.MEMORY)
 
 
 def test_a_relative_path_is_relative_to_its_file(

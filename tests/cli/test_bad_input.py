@@ -160,7 +160,7 @@ def test_a_place_that_cannot_be_written_is_refused(refused: Refused, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "COMMAND"),
+        (["evalute"], "Did you mean 'evaluate'?"),
         (["predict"], "IMAGE"),
         (["study", "--json"], "IMAGE"),
         (["perturb", COFFEE, "--strength", "1", "--to", "a.png"], "--perturbation"),

@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(
     monkeypatch.setattr(Path, "write_bytes", full)
     asked = ["perturb", COFFEE, "--perturbation", "fog", "--strength", "0.5", "--to", str(there)]
     assert main(asked) == EXIT_BAD_INPUT
-    assert f"{there} cannot be written: No space left on device;" in capsys.readouterr().err
+    assert f"{there} cannot be written: No space left on device." in capsys.readouterr().err
     assert there.read_bytes() == b"a good image"
     assert os.listdir(tmp_path) == [there.name]
 

@@ -16,14 +16,13 @@ def requirement_inputs() -> list[Path]:
 
 def build_wheel(source: Path) -> Path:
     """Builds the wheel from a copy in the folder ``source``, without the network."""
-    for path in (
-        *(ROOT / name for name in ("pyproject.toml", "README.md", "LICENSE")),
-        *requirement_inputs(),
-    ):
+    files = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "app.py")
+    for path in (*(ROOT / name for name in files), *requirement_inputs()):
         shutil.copy(path, source)
-    shutil.copytree(
-        ROOT / "robustness", source / "robustness", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for folder in ("robustness", "pages", ".streamlit"):
+        shutil.copytree(
+            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__", "secrets*")
+        )
     build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
     done = subprocess.run(
         [sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=True
