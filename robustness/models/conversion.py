@@ -1,9 +1,9 @@
-"""Have a process with limits on memory and time inspect a model and write its graph.
+"""The cache of converted models on disk, and the process that converts them.
 
-Cache of converted models on disk, so that a later start need not import TensorFlow.
-
-A model is stored in OpenVINO's two files; a record with their SHA-256 is written last, in another
-folder. Anything that does not match its record or its model is converted again.
+With the cache a later start need not import TensorFlow. A model is stored in OpenVINO's two files;
+a record with their SHA-256 is written last, in another folder. Anything that does not match its
+record or its model is converted again. A model that others wrote is read, tried out and converted
+in a process with limits on memory and time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ from robustness.models.weights import file_digest, fresh_digest, mark_unusable, 
 
 _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16
-_LEFT_SECONDS = 86_400.0
+_LEFTOVER_SECONDS = 86_400.0
+"""The age from which a file that nobody records is one that a stopped process has left."""
+
 _MAKERS = "robustness.models"
 """The package that builds and converts networks, with all that it imports."""
 
@@ -76,10 +78,11 @@ _CONVERSIONS_A_MODEL = 4
 
 @dataclass(frozen=True)
 class Conversion:
-    """A model that was written: its feature stages, and the operations without gradients here.
+    """The record of a converted model.
 
-    With a ``refusal``, which says what OpenVINO lacks, nothing was. ``network`` and ``weights`` are
-    the SHA-256 of the files, once they are in the cache.
+    ``stages`` are its feature stages, and ``missing`` the operations that have no gradients here.
+    ``refusal`` says what OpenVINO lacks for the model: then no graph was written. ``network`` and
+    ``weights`` are the SHA-256 of the two files, once they are in the cache.
     """
 
     stages: tuple[str, ...]
@@ -90,7 +93,7 @@ class Conversion:
 
 
 Save = Callable[[Path], Conversion]
-"""Writes a study model in OpenVINO's format to a path."""
+"""Writes a study model in OpenVINO's format to a path, and returns its record."""
 
 
 def graph_pass(
@@ -102,46 +105,54 @@ def graph_pass(
     processes that need it. Raises what ``save`` does.
     """
     file = place(record, weights, side)
-    read = partial(_read, file, precision)
-    compiled = read()
-    if compiled is None:
-        with contextlib.ExitStack() as turn:
+    cached = _read(file, precision)
+    if cached is None:
+        with contextlib.ExitStack() as lock:
             with contextlib.suppress(OSError):  # not writable: then nobody waits
                 file.parent.mkdir(parents=True, exist_ok=True)
-                turn.enter_context(file_lock(file))
-            compiled = read()  # another process may have written it meanwhile
-            if compiled is None:
+                lock.enter_context(file_lock(file))
+            cached = _read(file, precision)  # another process may have written it meanwhile
+            if cached is None:
                 with contextlib.suppress(OSError):
                     _write(file, save)
                     _forget_older(file)
-                    compiled = read()
-    if compiled is not None:
-        return compiled
+                    cached = _read(file, precision)
+    if cached is not None:
+        return cached
     with tempfile.TemporaryDirectory() as folder:  # the cache is not writable
         return written_pass(Path(folder) / "network.xml", save, precision)
 
 
 def written_pass(target: Path, save: Save, precision: Precision = F32) -> OpenVinoPass | str:
     """The pass by OpenVINO of what ``save`` writes to ``target``, or why there is none."""
-    written = save(target)
-    if written.refusal:
-        return written.refusal
-    return OpenVinoPass(core().read_model(target), written.stages, precision=precision)
+    conversion = save(target)
+    if conversion.refusal:
+        return conversion.refusal
+    model = core().read_model(target)
+    return OpenVinoPass(model, conversion.stages, precision=precision)
 
 
 def conversion(record: ModelRecord, weights: str, *sides: int) -> Conversion | None:
-    """The record of this model's conversion for the first of ``sides`` that has one."""
-    files = (place(record, weights, side) for side in sides)
-    records = (read_json(Conversion, file, _LARGEST_RECORD) for file in files)
-    return next(filter(None, records), None)
+    """The record of this model's conversion for the first of ``sides`` that has one, else None.
+
+    ``weights`` is their digest.
+    """
+    for side in sides:
+        cached = read_json(Conversion, place(record, weights, side), _LARGEST_RECORD)
+        if cached is not None:
+            return cached
+    return None
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
 def place(record: ModelRecord, weights: str, side: int) -> Path:
-    """Path of the conversion's record; whatever may change a prediction changes it."""
-    request = (
+    """The path of the record of a conversion, whether or not it is there.
+
+    Whatever may change a prediction changes it. ``weights`` is their digest.
+    """
+    everything = (
         record.name,
         weights,
         side,
@@ -151,7 +162,7 @@ def place(record: ModelRecord, weights: str, side: int) -> Path:
         record.labels().key,
         _maker(),
     )
-    key = hashlib.sha256(repr(request).encode()).hexdigest()[:_KEY_DIGITS]
+    key = hashlib.sha256(repr(everything).encode()).hexdigest()[:_KEY_DIGITS]
     return settings.cache_folder() / "digests" / f"{record.name}-{side}-{key}.json"
 
 
@@ -160,8 +171,10 @@ def network_of(file: Path) -> Path:
     return file.parent.parent / "openvino" / f"{file.stem}.xml"
 
 
-def _parts(file: Path) -> tuple[Path, Path]:
-    return network_of(file), network_of(file).with_suffix(".bin")
+def _graph_files(file: Path) -> tuple[Path, Path]:
+    """The network of the record ``file``, and its weights."""
+    network = network_of(file)
+    return network, network.with_suffix(".bin")
 
 
 @cache
@@ -182,47 +195,63 @@ def _read(file: Path, precision: Precision) -> OpenVinoPass | str | None:
         return None
     if conversion.refusal:
         return conversion.refusal
-    expected = conversion.network, conversion.weights
+    network, weights = _graph_files(file)
     try:
-        if tuple(file_digest(part, "sha256:") for part in _parts(file)) != expected:
+        if file_digest(network, "sha256:") != conversion.network:
             return None
-        model = core().read_model(network_of(file))
+        if file_digest(weights, "sha256:") != conversion.weights:
+            return None
+        model = core().read_model(network)
         return OpenVinoPass(model, conversion.stages, precision=precision)
     except Exception:  # OpenVINO raises many types of exceptions
         return None
 
 
 def _write(file: Path, save: Save) -> None:
-    targets = _parts(file)
-    targets[0].parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(".tmp", ".", targets[0].parent) as folder:
-        parts = [Path(folder) / target.name for target in targets]
-        conversion = save(parts[0])
+    """Write the graph by ``save``, then its record ``file``: without one a graph does not count."""
+    network, weights = _graph_files(file)
+    network.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(".tmp", ".", network.parent) as folder:
+        new_network = Path(folder) / network.name
+        new_weights = Path(folder) / weights.name
+        conversion = save(new_network)
         if not conversion.refusal:
-            network, weights = (fresh_digest(part, "sha256:") for part in parts)
-            conversion = replace(conversion, network=network, weights=weights)
-            for part, target in zip(parts, targets, strict=True):
-                put_whole(target, partial(os.replace, part))
+            conversion = replace(
+                conversion,
+                network=fresh_digest(new_network, "sha256:"),
+                weights=fresh_digest(new_weights, "sha256:"),
+            )
+            put_whole(network, partial(os.replace, new_network))
+            put_whole(weights, partial(os.replace, new_weights))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps(asdict(conversion)).encode())
 
 
 def _forget_older(file: Path) -> None:
-    """Deletes all but the newest conversions of the model and side of ``file``, and leftovers."""
-    same = file.name.rpartition("-")[0]
-    key = "?" * _KEY_DIGITS  # full length: another model's name may begin the same
-    others = [path for path in file.parent.glob(f"{same}-{key}.json") if path != file]
+    """Delete all but the newest conversions of the model and side of ``file``, and leftovers."""
+    model_and_side = file.name.rpartition("-")[0]
+    any_key = "?" * _KEY_DIGITS  # full length: another model's name may begin the same
+    others = [path for path in file.parent.glob(f"{model_and_side}-{any_key}.json") if path != file]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in others[_CONVERSIONS_A_MODEL - 1 :]:
-        for part in (path, *_parts(path)):
-            part.unlink(missing_ok=True)
-    folder = network_of(file).parent
-    ours = folder.glob(f"{same}-{key}.*")
-    lost = [part for part in ours if not file.with_name(f"{part.stem}.json").exists()]
-    for leftover in (*folder.glob(TEMPORARY), *file.parent.glob(TEMPORARY), *lost):
-        if time.time() - leftover.stat().st_mtime > _LEFT_SECONDS:  # nobody writes it any more
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    for older in others[_CONVERSIONS_A_MODEL - 1 :]:
+        for path in (older, *_graph_files(older)):
+            path.unlink(missing_ok=True)
+    graphs = network_of(file).parent
+    leftovers = [*graphs.glob(TEMPORARY), *file.parent.glob(TEMPORARY)]
+    for path in graphs.glob(f"{model_and_side}-{any_key}.*"):
+        if not file.with_name(f"{path.stem}.json").exists():
+            leftovers.append(path)
+    for path in leftovers:
+        # A younger one may be another process's work.
+        if time.time() - path.stat().st_mtime <= _LEFTOVER_SECONDS:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
+
+# --- in a process with limits ---------------------------------------------------------------------
 
 SECONDS = 60
 """Seconds of work on any file, in addition to those by size. EfficientNet-Lite0 takes 2."""
@@ -235,11 +264,10 @@ _BYTES_A_BYTE = 8
 _PATIENCE = 3
 """Seconds to wait for each second of work: others use the processor, too."""
 
-
 _EXAMINER = "robustness.models.conversion_process"
 
 _FATAL: dict[object, str] = {}
-"""The problems of files that have ended a process, by their versions and what was asked."""
+"""The problem of each file that has ended a process, by its version and what was asked."""
 
 KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
 """Networks of Keras take turns in one process: importing TensorFlow takes seconds."""
@@ -248,19 +276,23 @@ KERAS_WORKERS = Workers(_EXAMINER, most=1, least=0)
 def inspection(
     path: Path, request: Mapping[str, Any], *, more_memory: int = 0, keras: bool = False
 ) -> dict[str, Any]:
-    """The answer of the inspection's process to ``request`` about the model at ``path``.
+    """The answer of a process with limits to ``request`` about the model at ``path``.
 
-    ``request`` and answer are JSON. ``keras`` is whether it is a network of Keras, without code of
-    its own. Paths are absolute, as the process may have begun in another folder. A process that
-    ends without an answer gives a ``problem``, a clause; the same request about the same file then
-    gets it at once. Raises ``NotInspectedError`` where others use the processor.
+    ``request`` and answer are JSON. ``more_memory`` is added to the limit, in bytes. ``keras`` is
+    whether it is a network of Keras, without code of its own. Paths are absolute, as the process
+    may have begun in another folder. A process that ends without an answer gives a ``problem``, a
+    clause; the same request about the same file then gets it at once. Raises ``NotInspectedError``
+    where others use the processor.
     """
-    files = [file for part in all_files(path) for file in files_below(part)]
-    versions = [(file, version(file)) for file in files]
-    question = repr((versions, {key: value for key, value in request.items() if key != "to"}))
-    if problem := _FATAL.get(question):
-        return {"problem": problem}
-    size = sum(map(stored_bytes, all_files(path)))
+    model_parts = all_files(path)
+    versions = [(file, version(file)) for part in model_parts for file in files_below(part)]
+    # Where the graph is written to is no matter, and a temporary folder has another name each time.
+    asked = {key: value for key, value in request.items() if key != "to"}
+    question = repr((versions, asked))
+    known_problem = _FATAL.get(question)
+    if known_problem:
+        return {"problem": known_problem}
+    size = sum(map(stored_bytes, model_parts))
     if size > MAX_BYTES:
         return {"problem": f"expected at most {MAX_BYTES:,} bytes with its weights, got {size:,}"}
     seconds = SECONDS + round(size * _SECONDS_A_BYTE)
@@ -292,7 +324,7 @@ def inspection(
         document: dict[str, Any] = json.loads(answer)
         return document
     finally:
-        if isinstance(worker, Worker):
+        if isinstance(worker, Worker):  # Keras' process serves the next model, too
             worker.end()
     _FATAL[question] = problem
     return {"problem": problem}
@@ -305,22 +337,21 @@ def inspect_and_convert(record: ModelRecord, side: int, target: Path) -> Convers
     takes more than its share of memory or time, or that cannot be read; ``OSError`` where nothing
     can be written to ``target``.
     """
-    file = record.weights.own
+    weights = record.weights
+    file = weights.own
     path = file.path if file else require(record)
 
     def request() -> dict[str, Any]:
         return {
             "record": "" if file else record.name,
             "use": asdict(use_of(record, side)),
-            "native": record.weights.native_runtime is not None,
+            "native": weights.native_runtime is not None,
             "fallback": not file or file.runtime != BY_OPENVINO,
             "to": str(target.absolute()),
         }
 
-    answer = _answer(path, record.weights.files, request, record.weights.format)
-    reason = answer.get("error", "")
-    if "problem" in answer:
-        reason = f"{path.name} cannot be used: {answer['problem']}."
+    answer = _answer(path, weights.files, request, weights.format)
+    reason = _failure(answer, path)
     if reason:
         reason = f"{record.name}: {reason}"
         with suppress(OSError):  # one without content is not known by it
@@ -328,13 +359,18 @@ def inspect_and_convert(record: ModelRecord, side: int, target: Path) -> Convers
         raise WeightsError(reason)
     if "unwritten" in answer:
         raise OSError(answer["unwritten"])
-    return Conversion(tuple(answer["stages"]), tuple(answer["missing"]), answer["refusal"])
+    return Conversion(
+        stages=tuple(answer["stages"]),
+        missing=tuple(answer["missing"]),
+        refusal=answer["refusal"],
+    )
 
 
 def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
-    """The facts in the file ``path``, as ``own.metadata`` gives them.
+    """The facts in the file ``path``, as ``metadata.describe`` gives them.
 
-    ``shape`` is that of a free input. Raises ``WeightsError`` for a file that cannot be used.
+    ``shape`` is the height and width to take for an input that is free. Raises
+    ``WeightsError`` for a file that cannot be used.
     """
 
     def request() -> dict[str, Any]:
@@ -342,23 +378,35 @@ def describe_file(path: Path, shape: Shape | None) -> Mapping[str, Any]:
         return {"record": "", "shape": shape, "native": False, "fallback": True}
 
     answer = _answer(path, (), request, format_of(path))
-    if "error" in answer:
-        raise WeightsError(answer["error"])
-    if "problem" in answer:
-        raise WeightsError(f"{path.name} cannot be used: {answer['problem']}.")
+    reason = _failure(answer, path)
+    if reason:
+        raise WeightsError(reason)
     return answer
 
 
-def _answer(
-    path: Path, names: tuple[str, ...], request: Callable[[], dict[str, Any]], kind: ModelFormat
-) -> Mapping[str, Any]:
-    """The worker's answer to the ``request`` about a model, or the ``problem``.
+def _failure(answer: Mapping[str, Any], path: Path) -> str:
+    """The sentence on what is wrong with the model at ``path``; empty if nothing is."""
+    if "problem" in answer:
+        return f"{path.name} cannot be used: {answer['problem']}."
+    sentence: str = answer.get("error", "")
+    return sentence
 
-    ``names`` are the files of a preset, whose folder ``path`` is.
+
+def _answer(
+    path: Path,
+    names: tuple[str, ...],
+    request: Callable[[], dict[str, Any]],
+    file_format: ModelFormat,
+) -> Mapping[str, Any]:
+    """The answer of the process to the ``request`` about a model, or the ``problem``.
+
+    ``names`` are the files of a preset, whose folder ``path`` is. ``request`` is called once the
+    files are known to be whole, as it reads them.
     """
     try:
-        if kind is SAVED_MODEL:
-            if damage := kind.damage(path):
+        if file_format is SAVED_MODEL:
+            damage = file_format.damage(path)
+            if damage:
                 raise UnusableError(damage)
         else:
             files = [path / name for name in names] if names else [path]
@@ -367,9 +415,10 @@ def _answer(
             if not names:
                 check_weights(path)
         question = request()
-        in_runtime = kind.runtime if question["native"] or not kind.is_graph else None
-        more = in_runtime.import_bytes if in_runtime else 0
-        return inspection(path, question, more_memory=more, keras=kind is KERAS)
+        more_memory = 0
+        if file_format.runtime and (question["native"] or not file_format.is_graph):
+            more_memory = file_format.runtime.import_bytes
+        return inspection(path, question, more_memory=more_memory, keras=file_format is KERAS)
     except UnusableError as error:
         return {"problem": str(error)}
     except OSError as error:
@@ -377,10 +426,18 @@ def _answer(
 
 
 def use_of(record: ModelRecord, side: int) -> Use:
-    """How the model is to be used; raises ``UnusableError`` or ``OSError`` for a damaged file."""
+    """How the model of ``record`` is asked about study images of ``side`` pixels.
+
+    Raises ``UnusableError`` or ``OSError`` for a damaged file.
+    """
     file = record.weights.own
     labels = record.labels()
-    numbers = record.weights.format.numbers(file.path) if file else Numbers()
+    if file:
+        numbers = record.weights.format.numbers(file.path)
+        features = file.features
+    else:
+        numbers = Numbers()
+        features = tuple(stage for stage, _ in record.stages)
     return Use(
         side=side,
         shape=record.shape,
@@ -388,7 +445,7 @@ def use_of(record: ModelRecord, side: int) -> Use:
         logits=bool(file and file.output == "logits"),
         classes=len(labels),
         background=bool(file) and labels == imagenet(),
-        features=file.features if file else tuple(stage for stage, _ in record.stages),
+        features=features,
         input=numbers.input,
         output=numbers.output,
         quantised=numbers.quantised,

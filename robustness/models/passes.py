@@ -1,12 +1,9 @@
-"""A forward pass compiled by OpenVINO for the processor of this machine.
+"""Forward passes of models: by OpenVINO, by the runtime they were made for, and behind remedies.
 
-Passes of models by the runtime they were made for.
-
-TensorFlow's own interpreter runs TensorFlow Lite files, onnxruntime runs ONNX files: those that are
-quantised, since OpenVINO rounds differently, and those that OpenVINO cannot read. What OpenVINO
-cannot read of Keras runs in Keras.
-
-The forward pass and the gradients of a model behind remedies.
+OpenVINO compiles a converted model for the processor of this machine. TensorFlow's own interpreter
+runs TensorFlow Lite files, onnxruntime runs ONNX files: those that are quantised, since OpenVINO
+rounds differently, and those that OpenVINO cannot read. What OpenVINO cannot read of Keras runs in
+Keras.
 """
 
 from __future__ import annotations
@@ -74,58 +71,78 @@ class OpenVinoPass:
     """
 
     def __init__(self, model: Any, stages: tuple[str, ...], *, precision: Precision = F32) -> None:
-        """``model`` maps study images to probabilities and the activations of ``stages``."""
+        """``model`` maps study images to probabilities and the activations of ``stages``.
+
+        It is compiled at the first call.
+        """
         self.engine = str(Choice(OPENVINO, precision))
         self.stages = stages
         self.precision = precision
         self.exact = precision == F32
         self.model = model
-        free = model.inputs[0].partial_shape[0].is_dynamic
-        self._rows = ROWS_AT_ONCE if free else 1
+        takes_any_number = model.inputs[0].partial_shape[0].is_dynamic
+        self._rows = ROWS_AT_ONCE if takes_any_number else 1
         self._compiling = threading.Lock()
-        constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-        self._large = sum(node.get_byte_size() for node in constants) >= _LARGE
-        self._soonest: Compiled | None = None
-        self._most: Compiled | None = None
+        weights_bytes = 0
+        for node in model.get_ops():
+            if node.get_type_name() == "Constant":
+                weights_bytes += node.get_byte_size()
+        self._is_large = weights_bytes >= _LARGE
+        self._for_latency: Compiled | None = None
+        self._for_throughput: Compiled | None = None
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        probabilities, *features = self._for(len(images))(images)
+        compiled = self._compiled(len(images))
+        probabilities, *features = compiled(images)
         return probabilities, dict(zip(self.stages, features, strict=True))
 
     def network(self, label: str) -> Network:
         return ReplayedNetwork(self.model, label)
 
-    def _for(self, count: int) -> Compiled:
-        """The compiled model for ``count`` images now."""
-        alone = self._large or (count == 1 and not PARALLEL_MODELS.get())
-        compiled = self._soonest if alone else self._most
-        if compiled is not None:
-            return compiled
-        with self._compiling:
-            if alone and self._soonest is None:
-                model = _pooled(self.model)
-                rows = self._rows
-                if not self._large:
-                    model = _alone(model)
-                    rows = 1
-                self._soonest = Compiled(model, self.precision, SOONEST, rows)
-            elif not alone and self._most is None:
-                self._most = Compiled(_alone(_pooled(self.model)), self.precision, MOST, 1)
-                if self._most.streams == 1:  # a single stream: both are the same
-                    self._soonest = self._soonest or self._most
-            compiled = self._soonest if alone else self._most
-        assert compiled
-        return compiled
+    def _compiled(self, image_count: int) -> Compiled:
+        """The compiled model that suits so many images now; compiles it if it is the first use."""
+        is_alone = image_count == 1 and not PARALLEL_MODELS.get()
+        if self._is_large or is_alone:
+            if self._for_latency is None:
+                with self._compiling:
+                    self._compile_for_latency()
+            assert self._for_latency
+            return self._for_latency
+        if self._for_throughput is None:
+            with self._compiling:
+                self._compile_for_throughput()
+        assert self._for_throughput
+        return self._for_throughput
+
+    def _compile_for_latency(self) -> None:
+        if self._for_latency is not None:  # another thread was first
+            return
+        model = _pooled(self.model)
+        if self._is_large:
+            rows = self._rows
+        else:
+            model = _for_one_image(model)
+            rows = 1
+        self._for_latency = Compiled(model, self.precision, SOONEST, rows)
+
+    def _compile_for_throughput(self) -> None:
+        if self._for_throughput is not None:  # another thread was first
+            return
+        model = _for_one_image(_pooled(self.model))
+        self._for_throughput = Compiled(model, self.precision, MOST, 1)
+        # With a single stream both ways are the same.
+        if self._for_throughput.streams == 1 and self._for_latency is None:
+            self._for_latency = self._for_throughput
 
 
-def _alone(model: Any) -> Any:
-    """``model`` for one image at a time: with fixed shapes, small networks are faster.
+def _for_one_image(model: Any) -> Any:
+    """A copy of ``model`` for one image at a time: with fixed shapes, small networks are faster.
 
     Measured on two cores: 5 (EfficientNet-Lite2) to 10 percent (SqueezeNet, EfficientNetB0).
     """
-    _, *rest = model.inputs[0].partial_shape
+    _, *image_shape = model.inputs[0].partial_shape
     single = model.clone()
-    single.reshape([1, *rest])
+    single.reshape([1, *image_shape])
     return single
 
 
@@ -137,18 +154,18 @@ def _pooled(model: Any) -> Any:
     probabilities, *activations = (output.get_node().input_value(0) for output in model.outputs)
     results = [operations.result(probabilities)]
     for activation in activations:
-        _, *places, channels = activation.partial_shape
-        if len(places) == 2:
+        _, *grid, channels = activation.partial_shape
+        if len(grid) == 2:
             # With channels first, as inside of OpenVINO, nothing is transposed; a pooling also
             # takes its blocks of channels, which a mean would have rearranged: half the cost.
             activation = operations.transpose(activation, np.array([0, 3, 1, 2])).output(0)
-            window = [size.get_length() for size in places]
+            window = [size.get_length() for size in grid]
             pooled = operations.avg_pool(activation, [1, 1], [0, 0], [0, 0], window, True)
             shape = np.array([-1, channels.get_length()])
             activation = operations.reshape(pooled, shape, False).output(0)
-        elif places:
-            between = np.arange(1, 1 + len(places))
-            activation = operations.reduce_mean(activation, between, False).output(0)
+        elif grid:
+            grid_axes = np.arange(1, 1 + len(grid))
+            activation = operations.reduce_mean(activation, grid_axes, False).output(0)
         results.append(operations.result(activation))
     return openvino.Model(results, model.get_parameters(), model.get_friendly_name())
 
@@ -164,19 +181,20 @@ def native_pass(record: ModelRecord, use: Use, by_openvino: ForwardPass | str) -
     there is none and its description asks for OpenVINO.
     """
     file = record.weights.own
-    kind = record.weights.format
+    file_format = record.weights.format
     runtime = record.weights.native_runtime
     if isinstance(by_openvino, str):
-        runtime = kind.runtime
+        runtime = file_format.runtime
         if runtime is None or (file and file.runtime == BY_OPENVINO):
             raise WeightsError(f"{record.name} cannot be used: {by_openvino}.")
     elif runtime is None:
         return by_openvino
-    if file and kind.is_graph:
-        make = session_maker(file.path, runtime)
+    if file and file_format.is_graph:
+        open_session = session_maker(file.path, runtime)
     else:
-        make = keras_session(load_network(record)[0], record.shape)
-    return NativePass(make, runtime, use, by_openvino)
+        network, _ = load_network(record)
+        open_session = keras_session(network, record.shape)
+    return NativePass(open_session, runtime, use, by_openvino)
 
 
 class NativePass:
@@ -190,37 +208,44 @@ class NativePass:
 
     def __init__(
         self,
-        make: Callable[[], RuntimeSession],
+        open_session: Callable[[], RuntimeSession],
         runtime: Runtime,
         use: Use,
         features: ForwardPass | str,
     ) -> None:
-        """``make`` gives sessions in ``runtime``; ``features`` is the pass of the same
-        model by OpenVINO, or why there is none."""
+        """``open_session`` opens the model in ``runtime``; ``use`` says how it is asked.
+
+        ``features`` is the pass of the same model by OpenVINO, or why there is none: then the only
+        features are the probabilities.
+        """
         self.engine = f"{runtime.package} {version(runtime.package)}"
         self.stages = (STAGE,) if isinstance(features, str) else features.stages
         self._features = features
         self._use = use
-        self._make = make
-        self._idle = [self._make()]
+        self._open_session = open_session
+        self._idle = [open_session()]
 
     @property
     def by_openvino(self) -> ForwardPass | None:
         """The pass of the same file by OpenVINO, if there is one."""
-        return None if isinstance(self._features, str) else self._features
+        if isinstance(self._features, str):
+            return None
+        return self._features
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
         try:
             session = self._idle.pop()
         except IndexError:
-            session = self._make()
+            session = self._open_session()
         try:
-            probabilities = probabilities_of(native_answers(session, images, self._use), self._use)
+            answers = native_answers(session, images, self._use)
+            probabilities = probabilities_of(answers, self._use)
         finally:
             self._idle.append(session)
         if isinstance(self._features, str):
             return probabilities, {STAGE: probabilities}
-        return probabilities, self._features(images)[1]
+        _, features = self._features(images)
+        return probabilities, features
 
     def network(self, label: str) -> Network:
         if isinstance(self._features, str):
@@ -233,17 +258,19 @@ class NativePass:
 
 @dataclass(frozen=True)
 class RuntimeSession:
-    """A file in its runtime: ``run`` gives every output for one image, as the file takes it.
+    """A model file opened in its runtime.
 
-    ``sizes`` are those of its input's axes, None where one is free; ``kind`` is its numbers'.
+    ``run`` maps one image, as the file takes it, to every output. ``sizes`` are those of the axes
+    of its input, None where one is free, and ``dtype`` is the type of its numbers.
     """
 
     run: Callable[[Array], Sequence[Array]]
     sizes: tuple[int | None, ...]
-    kind: np.dtype[Any]
+    dtype: np.dtype[Any]
 
     @property
     def channels_second(self) -> bool:
+        """Whether it takes images (N, 3, H, W), not (N, H, W, 3)."""
         return len(self.sizes) == 4 and self.sizes[3] != 3
 
 
@@ -253,30 +280,35 @@ def session_maker(path: Path, runtime: Runtime) -> Callable[[], RuntimeSession]:
 
 
 def keras_session(network: Any, shape: Shape) -> Callable[[], RuntimeSession]:
-    """A function that returns the shared session of a Keras ``network`` for images of ``shape``."""
+    """A function that returns the session of a Keras ``network`` for images of ``shape``.
+
+    It is the same one each time: Keras' function may be called from several threads.
+    """
     session = RuntimeSession(
-        keras_function(network, shape), (None, *shape, 3), np.dtype(np.float32)
+        run=keras_function(network, shape),
+        sizes=(None, *shape, 3),
+        dtype=np.dtype(np.float32),
     )
     return lambda: session
 
 
 def _tflite(path: Path) -> RuntimeSession:
     interpreter = tflite_interpreter(path)
-    (first, *_) = interpreter.get_input_details()
-    shape = [1, *(int(size) for size in first["shape"][1:])]
-    interpreter.resize_tensor_input(first["index"], shape)
+    image_input = interpreter.get_input_details()[0]
+    sizes = [1, *(int(size) for size in image_input["shape"][1:])]
+    interpreter.resize_tensor_input(image_input["index"], sizes)
     interpreter.allocate_tensors()
-    outputs = [details["index"] for details in interpreter.get_output_details()]
+    output_indices = [details["index"] for details in interpreter.get_output_details()]
 
     def run(image: Array) -> Sequence[Array]:
-        interpreter.set_tensor(first["index"], image)
+        interpreter.set_tensor(image_input["index"], image)
         interpreter.invoke()
-        return [np.array(interpreter.get_tensor(index)) for index in outputs]
+        return [np.array(interpreter.get_tensor(index)) for index in output_indices]
 
-    return RuntimeSession(run, tuple(shape), np.dtype(first["dtype"]))
+    return RuntimeSession(run, tuple(sizes), np.dtype(image_input["dtype"]))
 
 
-_ONNX_KINDS = {
+_ONNX_TYPES = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
@@ -293,17 +325,24 @@ def _onnx(path: Path) -> RuntimeSession:
     options.add_session_config_entry("session.load_model_format", "ONNX")
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    first, *others = session.get_inputs()
-    if others:
-        raise UnusableError(f"expected one input, the image, got {1 + len(others)}")
-    sizes = tuple(size if isinstance(size, int) else None for size in first.shape)
+    image_input, *other_inputs = session.get_inputs()
+    if other_inputs:
+        raise UnusableError(f"expected one input, the image, got {1 + len(other_inputs)}")
+    # The size of a free axis is a name, or None.
+    sizes = tuple(size if isinstance(size, int) else None for size in image_input.shape)
     rows = sizes[0] if sizes else 1
 
     def run(image: Array) -> Sequence[Array]:
-        outputs = session.run(None, {first.name: np.repeat(image, rows or 1, axis=0)})
-        return [output[:1] if np.shape(output)[:1] == (rows,) else output for output in outputs]
+        # A file for a fixed number of images gets the image as often, and one answer is kept.
+        images = np.repeat(image, rows or 1, axis=0)
+        answers = []
+        for output in session.run(None, {image_input.name: images}):
+            has_a_row_an_image = np.shape(output)[:1] == (rows,)
+            answers.append(output[:1] if has_a_row_an_image else output)
+        return answers
 
-    return RuntimeSession(run, sizes, np.dtype(_ONNX_KINDS.get(first.type, np.float32)))
+    dtype = np.dtype(_ONNX_TYPES.get(image_input.type, np.float32))
+    return RuntimeSession(run, sizes, dtype)
 
 
 _SESSIONS = {"tensorflow": _tflite, "onnxruntime": _onnx}
@@ -311,23 +350,26 @@ _SESSIONS = {"tensorflow": _tflite, "onnxruntime": _onnx}
 
 def native_facts(session: RuntimeSession, default: Shape | None) -> FileFacts:
     """Facts of the file of ``session``; ``default`` is its input's shape if that is free."""
-    whole = session.kind.kind in "iu"
+    takes_integers = session.dtype.kind in "iu"
     shape = input_shape(session.sizes, default)
     if shape is None:
-        return FileFacts(None, None, whole)
+        return FileFacts(whole=takes_integers)
     sizes = (1, 3, *shape) if session.channels_second else (1, *shape, 3)
-    outputs = session.run(np.zeros(sizes, session.kind))
-    return FileFacts(shape, only_count(map(np.size, outputs)), whole)
+    outputs = session.run(np.zeros(sizes, session.dtype))
+    return FileFacts(shape, only_count(map(np.size, outputs)), takes_integers)
 
 
-def _of_classes(outputs: Sequence[Array], use: Use) -> Array:
-    """The output with the classes, of the ``outputs`` for one image."""
-    counts = [max(shape[1:], default=0) for shape in map(np.shape, outputs)]
-    for output, count in zip(outputs, counts, strict=True):
-        if count in use.widths and np.size(output) == count:
+def _class_values(outputs: Sequence[Array], use: Use) -> Array:
+    """The values of the classes (classes,), found among the ``outputs`` for one image.
+
+    Raises ``UnusableError`` if no output has a value for each class and nothing else.
+    """
+    for output in outputs:
+        width = _width(output)
+        if width in use.widths and np.size(output) == width:
             return output.ravel()
-    if len(outputs) == 1 and np.size(outputs[0]) == counts[0]:
-        raise UnusableError(other_classes(counts[0], use.classes))
+    if len(outputs) == 1 and np.size(outputs[0]) == _width(outputs[0]):
+        raise UnusableError(other_classes(_width(outputs[0]), use.classes))
     shapes = ", ".join(str(np.shape(output)) for output in outputs)
     raise UnusableError(
         f"expected one output of {use.classes} classes, got {shapes}; export the model with that "
@@ -335,13 +377,22 @@ def _of_classes(outputs: Sequence[Array], use: Use) -> Array:
     )
 
 
+def _width(output: Array) -> int:
+    """The longest axis of ``output`` after that of the images; 0 without one."""
+    return max(np.shape(output)[1:], default=0)
+
+
 def native_answers(session: RuntimeSession, images: Floats, use: Use) -> Array:
-    """The file's own answers to ``images``, one at a time, as numbers (N, classes)."""
-    pixels = prepared(images, use, session.channels_second, session.kind)
-    rows = np.array([_of_classes(session.run(image[None]), use) for image in pixels], np.float32)
+    """The file's own answers to ``images``, one at a time, as numbers (N, classes).
+
+    Raises ``UnusableError`` for a file without an output of the classes.
+    """
+    pixels = prepared(images, use, session.channels_second, session.dtype)
+    rows = [_class_values(session.run(image[None]), use) for image in pixels]
+    answers = np.array(rows, np.float32)
     if use.output is None:
-        return rows
-    return np.asarray((rows - use.output.zero_point) * np.float32(use.output.scale))
+        return answers
+    return np.asarray((answers - use.output.zero_point) * np.float32(use.output.scale))
 
 
 if TYPE_CHECKING:
@@ -349,10 +400,10 @@ if TYPE_CHECKING:
 
 
 class RemediedPass:
-    """The pass of ``forwards`` behind ``chain``; see ``ForwardPass``.
+    """The ``ForwardPass`` of a model behind the remedies of ``chain``.
 
-    Several ``forwards`` are for a chain that averages or votes over models. The features are those
-    of the first.
+    ``forwards`` is the pass of the model, or the passes of several for a chain that averages or
+    votes over them. The features are those of the first.
     """
 
     def __init__(self, forwards: Sequence[ForwardPass], chain: Chain) -> None:
@@ -384,21 +435,21 @@ def remedied_outputs(
     The chain takes several models or only the first; the features are always those of the first.
     """
     if chain.several_models:
-        before = chain.images(images)
-        outputs = [ask(before) for ask in asks]
+        remedied_images = chain.images(images)
+        outputs = [ask(remedied_images) for ask in asks]
         answers = np.stack([probabilities for probabilities, _ in outputs])
-        return ensemble(answers, vote=chain.last.name == "vote"), outputs[0][1]
+        _, features_of_first = outputs[0]
+        return ensemble(answers, vote=chain.last.name == "vote"), features_of_first
     views = chain.views(images)
+    # All views of all images are one batch, whose rows are sorted by view.
     probabilities, features = asks[0](np.concatenate(views))
-    answers = probabilities.reshape(len(views), len(images), -1)
+    by_view = (len(views), len(images), -1)
+    answers = probabilities.reshape(by_view)
     weights = chain.weights(answers)
-    return (
-        chain.tempered(_weighted(weights, answers)),
-        {
-            stage: _weighted(weights, values.reshape(len(views), len(images), -1))
-            for stage, values in features.items()
-        },
-    )
+    combined_features = {
+        stage: _weighted(weights, values.reshape(by_view)) for stage, values in features.items()
+    }
+    return chain.tempered(_weighted(weights, answers)), combined_features
 
 
 def _weighted(weights: Floats, values: Floats) -> Floats:
@@ -407,16 +458,18 @@ def _weighted(weights: Floats, values: Floats) -> Floats:
 
 
 def ensemble(answers: Floats, *, vote: bool) -> Floats:
-    """One prediction, (N, classes), from those of several models, (models, N, classes).
+    """Combine the predictions of several models, (models, N, classes), into one, (N, classes).
 
-    Their mean; with ``vote`` the share of the models whose top-1 class it is, up to ``_TIE``. Among
-    equal shares the mean decides.
+    It is their mean. With ``vote`` it is, up to ``_TIE``, the share of the models that have the
+    class as top-1; among equal shares the mean decides.
     """
     mean = answers.mean(axis=0)
     if not vote:
         return np.asarray(mean, np.float32)
-    votes = np.eye(answers.shape[2], dtype=np.float32)[answers.argmax(axis=2)].mean(axis=0)
-    return np.asarray((1 - _TIE) * votes + _TIE * mean, np.float32)
+    class_count = answers.shape[2]
+    one_vote_each = np.eye(class_count, dtype=np.float32)[answers.argmax(axis=2)]
+    shares = one_vote_each.mean(axis=0)
+    return np.asarray((1 - _TIE) * shares + _TIE * mean, np.float32)
 
 
 _TIE = 2e-4
@@ -425,11 +478,14 @@ _TIE = 2e-4
 
 @dataclass(frozen=True)
 class RemediedGradients:
-    """The slope of a model at the views of an image, passed back to the image.
+    """The gradients of a model behind remedies: its slope at each view, led back to the image.
 
     A step without a gradient, such as a median, counts as the identity: backward pass
     differentiable approximation (Athalye, Carlini & Wagner, ICML 2018). That of several models is
     their mean: an attack on the averaged logits (Dong et al., CVPR 2018).
+
+    ``gradients`` are those of the models. ``probabilities`` maps images to the predictions by which
+    the chain weighs its views.
     """
 
     gradients: Sequence[Gradients | RemediedGradients]
@@ -439,29 +495,34 @@ class RemediedGradients:
     def __call__(
         self, images: Floats, classes: Classes, rivals: Classes | None = None, **how: Any
     ) -> Slope:
-        """As ``Gradients`` does."""
+        """The slope as ``Gradients`` gives it, with the same arguments."""
         if self.chain.last.temperature != 1:
             how["temperature"] = how.get("temperature", 1.0) * self.chain.last.temperature
         views = self.chain.views(images)
-        slopes = [self._mean(view, classes, rivals, **how) for view in views]
-        weights = np.ones((1, len(images)), np.float32)
-        if len(views) > 1:
+        slopes = [self._mean_slope(view, classes, rivals, **how) for view in views]
+        if len(views) == 1:
+            weights = np.ones((1, len(images)), np.float32)
+        else:
             weights = self.chain.weights(np.stack([self.probabilities(view) for view in views]))
-        back = self.chain.back(
-            [
-                slope.gradient * own[:, None, None, None]
-                for slope, own in zip(slopes, weights, strict=True)
-            ]
-        )
-        lead = sum(slope.lead * own for slope, own in zip(slopes, weights, strict=True))
-        scores = sum(
-            slope.scores * own[:, None] for slope, own in zip(slopes, weights, strict=True)
-        )
-        return Slope(np.asarray(lead), np.asarray(scores), back)
-
-    def _mean(self, view: Floats, classes: Classes, rivals: Classes | None, **how: Any) -> Slope:
-        gradients = [gradient(view, classes, rivals, **how) for gradient in self.gradients]
-        fields = ("lead", "scores", "gradient")
+        leads = []
+        scores = []
+        gradients = []
+        for slope, of_images in zip(slopes, weights, strict=True):
+            leads.append(slope.lead * of_images)
+            scores.append(slope.scores * of_images[:, None])
+            gradients.append(slope.gradient * of_images[:, None, None, None])
         return Slope(
-            *(np.mean([getattr(slope, name) for slope in gradients], 0) for name in fields)
+            lead=np.asarray(sum(leads)),
+            scores=np.asarray(sum(scores)),
+            gradient=self.chain.back(gradients),
+        )
+
+    def _mean_slope(
+        self, view: Floats, classes: Classes, rivals: Classes | None, **how: Any
+    ) -> Slope:
+        slopes = [gradient(view, classes, rivals, **how) for gradient in self.gradients]
+        return Slope(
+            lead=np.mean([slope.lead for slope in slopes], axis=0),
+            scores=np.mean([slope.scores for slope in slopes], axis=0),
+            gradient=np.mean([slope.gradient for slope in slopes], axis=0),
         )

@@ -112,9 +112,9 @@ def test_a_share_of_one_core_is_kept_to(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     forward = compiled(graph)
     forward(images(1))
-    assert _threads(forward._soonest) == 1
+    assert _threads(forward._for_latency) == 1
     np.testing.assert_allclose(forward(images(3))[0], openvino(images(3))[0], atol=1e-6)
-    assert _threads(forward._most) == 1
+    assert _threads(forward._for_throughput) == 1
 
 
 def test_openvino_tells_nobody_that_it_is_used() -> None:
