@@ -277,9 +277,9 @@ def rescaled(similarity: Scores, floor: float) -> Scores:
     have a floor of 1 and keep their ``similarity``.
     """
     span = 1.0 - floor
-    if span <= _NO_SPAN:
-        return similarity
-    return (similarity - floor) / span
+    if span > _NO_SPAN:
+        return (similarity - floor) / span
+    return similarity  # also where the floor is not a number
 
 
 _NO_SPAN = 1e-6  # float32 rounding of equal features

@@ -34,13 +34,13 @@ from robustness.base import settings
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.files import (
     Version,
+    file_errors,
     file_lock,
     read_regular,
     reading,
     stored_bytes,
     version,
     write_whole,
-    writing,
 )
 from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, parse_toml, read_toml
@@ -684,8 +684,10 @@ def _header_name(header: re.Match[str]) -> str:
 @contextmanager
 def _locked(file: Path) -> Iterator[str]:
     """The text of ``file``, locked against changes by other processes."""
-    with writing(file), file_lock(file):
-        yield _text(file)
+    with file_errors(f"{file} cannot be written"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(file):
+            yield _text(file)
 
 
 def _text(file: Path) -> str:
