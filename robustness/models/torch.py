@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
-from robustness.base.files import BoundedZip, require_regular
+from robustness.base.files import BoundedZip, file_errors, require_regular
 from robustness.base.text import nearest
 from robustness.base.validation import json_values, read_object
 from robustness.images.decoding import REGISTRY as SAMPLES
@@ -289,10 +289,8 @@ def _unwrapped(state: Any) -> Any:
 
 def _check_size(path: Path) -> None:
     """Raises ``WeightsError`` for a file of weights that is too large."""
-    try:
+    with file_errors(f"{path} is not loaded", kind=WeightsError):
         require_regular(path, MAX_BYTES)
-    except OSError as error:
-        raise WeightsError(f"{path} is not loaded: {error.strerror}.") from error
 
 
 def _check_archive(path: Path) -> None:

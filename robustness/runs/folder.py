@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from robustness.base.code_digest import code_digest
 from robustness.base.errors import ParameterError, RobustnessError, RunError, RunLockedError
+from robustness.base.files import file_errors
 from robustness.base.text import counted, visible
 from robustness.matching import Match
 from robustness.models.record import note_classes
@@ -228,14 +229,11 @@ def owner_of(folder: Path) -> str:
 
 def listing(runs: Path) -> list[Listed]:
     """Every folder in ``runs``, the newest run or match first, then those that are neither."""
-    try:
-        folders = sorted(path for path in runs.iterdir() if path.is_dir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise RunError(
-            f"The folder of runs cannot be listed: {error.strerror}.", hint=f"It is {runs}."
-        ) from error
+    with file_errors("The folder of runs cannot be listed", kind=RunError, hint=f"It is {runs}."):
+        try:
+            folders = sorted(path for path in runs.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return []
     entries = [listed(path) for path in folders if not path.name.startswith(".")]
     return sorted(entries, key=lambda entry: entry.created, reverse=True)
 
@@ -249,15 +247,13 @@ def delete(folder: Path) -> None:
     owner_of(folder)  # raises for anything else
     # Renamed before its files go one by one, so that nobody reads a part of it.
     doomed = folder.with_name(f".{uuid.uuid4().hex}.deleted")
-    try:
+    with file_errors(f"The run {folder.name} cannot be deleted", kind=RunError):
         lock = locked(folder)
         try:
             folder.rename(doomed)
         finally:
             lock.release()
         shutil.rmtree(doomed)
-    except OSError as error:
-        raise RunError(f"The run {folder.name} cannot be deleted: {error.strerror}.") from error
 
 
 def locked(folder: Path, patience: float = 0.0) -> FileLock:

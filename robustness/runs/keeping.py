@@ -19,7 +19,7 @@ from pathlib import Path
 
 from robustness.base import settings
 from robustness.base.errors import AccessError, RunError
-from robustness.base.files import stored_bytes
+from robustness.base.files import file_errors, stored_bytes
 from robustness.base.roles import policy
 from robustness.base.text import counted
 from robustness.runs import notes
@@ -61,7 +61,7 @@ def to_bin(folder: Path, by: str = "") -> None:
     """
     owner_of(folder)  # raises for anything else
     bin_folder = folder.parent / BIN
-    try:
+    with file_errors(f"The run {folder.name} cannot be deleted", kind=RunError):
         bin_folder.mkdir(exist_ok=True)
         lock = locked(folder)
         try:
@@ -69,8 +69,6 @@ def to_bin(folder: Path, by: str = "") -> None:
             folder.rename(_free_path(bin_folder / folder.name))
         finally:
             lock.release()
-    except OSError as error:
-        raise RunError(f"The run {folder.name} cannot be deleted: {error.strerror}.") from error
 
 
 def deleted(runs: Path) -> list[Deleted]:
@@ -95,11 +93,9 @@ def restore(runs: Path, name: str) -> Path:
     """
     folder = binned(runs, name)
     restored = _free_path(runs / name)
-    try:
+    with file_errors(f"The run {name} cannot be restored", kind=RunError):
         notes.update(folder, restored=time.time(), deleted=0.0, deleted_by="")
         folder.rename(restored)
-    except OSError as error:
-        raise RunError(f"The run {name} cannot be restored: {error.strerror}.") from error
     return restored
 
 

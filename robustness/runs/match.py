@@ -17,7 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from robustness import matching
 from robustness.base.errors import RunError
-from robustness.base.files import write_whole
+from robustness.base.files import file_errors, write_whole
 from robustness.base.turns import Pace, Unit, duration
 from robustness.base.validation import StrictRecord, read_json
 from robustness.datasets import Dataset, open_dataset
@@ -106,10 +106,8 @@ def write_labels(folder: Path, answer: Match, correct: Mapping[tuple[str, str], 
     Raises ``RunError`` where the disk does not take them.
     """
     sheet = matching.sheet(answer.sample, correct)
-    try:
+    with file_errors("The labels cannot be written", "Make room on the disk.", kind=RunError):
         write_whole(folder / LABELS, sheet.encode())
-    except OSError as error:
-        raise RunError(f"The labels cannot be written: {error.strerror}; make room.") from error
 
 
 def perform(folder: Path, saved: MatchRequest, show: Callable[[str, int], object]) -> None:
@@ -129,19 +127,17 @@ def perform(folder: Path, saved: MatchRequest, show: Callable[[str, int], object
 
 
 def _write_answer(path: Path, answer: Match) -> None:
-    try:
+    with file_errors(
+        "The answer cannot be written",
+        "Make room on the disk, then continue the match.",
+        kind=RunError,
+    ):
         write_whole(path, TypeAdapter(Match).dump_json(answer))
-    except OSError as error:
-        raise RunError(
-            f"The answer cannot be written: {error.strerror}; make room, then continue the match."
-        ) from error
 
 
 def _open(source: str) -> Dataset:
-    try:
+    with file_errors(f"{Path(source).name} cannot be read", kind=RunError):
         return open_dataset(source)
-    except OSError as error:
-        raise RunError(f"{Path(source).name} cannot be read: {error.strerror}.") from error
 
 
 class _OverallProgress:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.files import file_lock, write_whole
+from robustness.base.files import file_errors, file_lock, write_whole
 from robustness.base.text import visible
 from robustness.base.validation import StrictRecord, read_json
 
@@ -100,15 +100,16 @@ def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
 
     The lock does not lie in the folder of a run: its file would bring back a run that was deleted.
     """
-    try:
-        with file_lock(lock):
-            present = vars(read(folder))
-            updated = vars(Notes(**{**present, **changes}))
-            values = {name: value for name, value in updated.items() if value}
-            text = json.dumps(values, ensure_ascii=False) if values else ""
-            write_whole(folder / FILE, text.encode(errors="replace"))
-    except OSError as error:
-        raise RunError(
-            f"The notes on {folder.name} cannot be saved: {error.strerror}.",
+    with (
+        file_errors(
+            f"The notes on {folder.name} cannot be saved",
+            kind=RunError,
             hint=f"Its folder is {folder}.",
-        ) from error
+        ),
+        file_lock(lock),
+    ):
+        present = vars(read(folder))
+        updated = vars(Notes(**{**present, **changes}))
+        values = {name: value for name, value in updated.items() if value}
+        text = json.dumps(values, ensure_ascii=False) if values else ""
+        write_whole(folder / FILE, text.encode(errors="replace"))

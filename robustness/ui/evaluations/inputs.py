@@ -10,6 +10,7 @@ import streamlit as st
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError
+from robustness.base.files import file_errors
 from robustness.base.roles import Action
 from robustness.base.text import counted, plain
 from robustness.base.toml import parse_toml
@@ -339,12 +340,8 @@ def _server_input(folder: Path, key: str) -> str | None:
 
     Raises ``ParameterError`` for a folder that cannot be listed.
     """
-    try:
+    with file_errors(f"The folder of the setting 'datasets', {folder}, cannot be listed"):
         entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise ParameterError(
-            f"The folder of the setting 'datasets', {folder}, cannot be listed: {error.strerror}."
-        ) from error
     names = []
     for path in entries:
         if path.name.startswith("."):
