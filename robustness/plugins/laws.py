@@ -32,12 +32,16 @@ _ATTACK_STEPS = 3
 
 @dataclass(frozen=True)
 class LawResult:
-    """One law for one record, and the trouble with it: what breaks the law, "" if it holds."""
+    """One law for one record: whether it holds and, if not, what breaks it."""
 
     kind: str
     name: str
     law: str
     trouble: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return not self.trouble
 
 
 Law = tuple[str, Callable[[], str]]

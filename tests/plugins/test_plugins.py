@@ -171,7 +171,7 @@ def too_large(original, perturbed):
     (folder / "broken.py").write_text(broken)
     (folder / "robustness.toml").write_text('plugins = ["hot.py", "broken.py"]')
     plugins.load()
-    failed = {(result.name, result.law) for result in laws.check("broken.py") if result.trouble}
+    failed = {(result.name, result.law) for result in laws.check("broken.py") if not result.holds}
     assert {name for name, _ in failed} == {"mean_of_all", "too_large"}
     assert any("alone" in law for name, law in failed if name == "mean_of_all")
     assert [law for name, law in failed if name == "too_large"] == ["stays within its bounds"]
@@ -291,7 +291,7 @@ def test_a_parameter_that_cannot_be_told_is_one_sentence_and_breaks_a_law(
 
     with pytest.raises(PluginError, match="parameter_at of the perturbation 'moved'"):
         assert Condition.of({"moved": 0.5}).parameter
-    (told,) = [found for found in laws.check(__name__) if found.trouble]
+    (told,) = [found for found in laws.check(__name__) if not found.holds]
     assert "parameter" in told.law
     loading.forget(__name__)
 
