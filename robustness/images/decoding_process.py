@@ -42,13 +42,13 @@ def answer(head: bytes, data: bytes) -> bytes:
                 f"{as_subject(request['name'])} takes too much memory to resize: expected a "
                 "smaller image; save a copy of fewer pixels."
             ) from None
+        properties: PropertyValues = {}
+        if request["properties"]:
+            properties = measured(data, image.size, study_pixels)
     except CostError as error:
         return NEEDS + str(error.needed).encode()
     except ImageError as error:
         return SENTENCE + str(error).encode("utf-8", "replace")
-    properties: PropertyValues = {}
-    if request["properties"]:
-        properties = measured(data, image.size, study_pixels)
     about = {"source": framed.source, "stream": framed.stream, "properties": properties}
     pixels = b"".join(array.tobytes() for array in framed.pixels)
     return PIXELS + json.dumps(about).encode() + b"\n" + pixels

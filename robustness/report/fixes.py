@@ -433,8 +433,7 @@ def _other_models(figures: RunFigures, name: str) -> list[Fix]:
             cost = f"{other_latency} ms an image, now {latency}"
         fix = _difference(figures, other, name, OTHER_MODEL, cost)
         # Hardened copies of the model are fixes of their own, by training.
-        record = models.REGISTRY.find(other)
-        is_copy = record is not None and _is_hardened_copy(record, name)
+        is_copy = other in models.REGISTRY and _is_hardened_copy(models.REGISTRY[other], name)
         if fix.significant and fix.gain is not None and fix.gain > 0 and not is_copy:
             fixes.append(fix)
     if not fixes:

@@ -259,13 +259,13 @@ def metric_titles(view: str) -> dict[str, str]:
     followed by its rescaled column.
     """
     titles = {}
-    for subject in (PREDICTION, FEATURES, PICTURE):
-        for metric in METRICS:
-            if metric.subject != subject or view not in metric.views:
-                continue
-            titles[metric.name] = metric.label
-            if metric.name in RESCALED:
-                titles[RESCALED[metric.name]] = f"{metric.label}, rescaled"
+    subjects = (PREDICTION, FEATURES, PICTURE)
+    for metric in sorted(METRICS, key=lambda metric: subjects.index(metric.subject)):
+        if view not in metric.views:
+            continue
+        titles[metric.name] = metric.label
+        if metric.name in RESCALED:
+            titles[RESCALED[metric.name]] = f"{metric.label}, rescaled"
     return titles
 
 

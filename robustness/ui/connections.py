@@ -181,8 +181,8 @@ class RareRecords(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether ``record`` is logged."""
         kind = _kind(record)
-        minute = int(time.monotonic() / 60)
         with self._lock:
+            minute = int(time.monotonic() / 60)  # here: one that is late would clear the counts
             if minute != self._minute:
                 self._minute = minute
                 self._counts.clear()

@@ -193,8 +193,10 @@ def _training_form(figures: RunFigures) -> None:
             "their perturbations judge the result.",
         )
     is_labelled = any(entry["clean_accuracy"] is not None for entry in figures.statistics.summary)
-    judges = is_labelled and run.images >= _FEWEST_JUDGING
-    if judges:
+    judging_source = ""
+    if is_labelled and run.images >= _FEWEST_JUDGING:
+        judging_source = run.manifest.dataset.source
+    if judging_source:
         judging = "The labelled images of this run judge the result."
     else:
         judging = f"Without {_FEWEST_JUDGING} labelled images in this run, nothing is recommended."
@@ -215,8 +217,8 @@ def _training_form(figures: RunFigures) -> None:
             hardening.check_name(name)  # refused here rather than in the job
             hardening.unseen_conditions(perturbations)
             arguments = [parent, "--images", str(source), "--name", name]
-            if judges:
-                arguments += ["--judge", run.manifest.dataset.source]
+            if judging_source:
+                arguments += ["--judge", judging_source]
             arguments += ["--perturbations", ",".join(perturbations)]
             ui_jobs.submit_hardening(run.folder, arguments)
             st.rerun()
