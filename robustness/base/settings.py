@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -194,6 +194,7 @@ def cache_folder() -> Path:
     return value(CACHE) or platformdirs.user_cache_path("robustness", appauthor=False)
 
 
+@cache  # every prediction looks up settings
 def config_folder() -> Path:
     """The user's folder for settings and descriptions of models that hold in every folder."""
     return platformdirs.user_config_path("robustness", appauthor=False)
@@ -253,15 +254,19 @@ def _version(file: str) -> Version | None:
 def _settings_of(
     files: tuple[str, str, str], versions: tuple[Version | None, ...]
 ) -> list[tuple[Mapping[str, str], Path]]:
-    """The settings of ``files`` (the named, the secrets, the user's), cached by their versions."""
-    tables = []
-    for name, version_of_file in zip(files, versions, strict=True):
-        file = Path(name)
-        table: Any = read_toml(file) if version_of_file is not None else {}
-        if file.name == SECRETS_FILE.name and file.parent.name == SECRETS_FILE.parent.name:
-            table = table.get(SECRETS_TABLE, {})
-        tables.append((_checked(table, file), file.parent))
-    return tables
+    """The settings of ``files``, each with its folder, cached until a version changes.
+
+    ``files`` are the one of the working folder or the named one, the secrets, and the user's.
+    """
+    config, secrets, of_user = (
+        read_toml(Path(file)) if file_version is not None else {}
+        for file, file_version in zip(files, versions, strict=True)
+    )
+    tables = (config, secrets.get(SECRETS_TABLE, {}), of_user)
+    return [
+        (_checked(table, Path(file)), Path(file).parent)
+        for table, file in zip(tables, files, strict=True)
+    ]
 
 
 def _checked(values: Any, file: Path) -> Mapping[str, str]:
