@@ -10,7 +10,13 @@ from robustness.base.roles import Action
 from robustness.ui import server, session
 from robustness.ui.frame import ROUTES as PAGE_ROUTES
 from robustness.ui.frame import page
-from robustness.ui.inputs import picture_input, require_models, sidebar_input, suggest_true_class
+from robustness.ui.inputs import (
+    is_own_image,
+    picture_input,
+    require_models,
+    sidebar_input,
+    suggest_true_class,
+)
 from robustness.ui.live import attack, map, stack, stories
 from robustness.ui.live import page as live_page
 from robustness.ui.live.held import ROUTES
@@ -42,7 +48,8 @@ if __name__ == "__main__":  # as the script of a page
         if view == "attack":
             session.require(Action.ATTACK)
         names, seed = sidebar_input()
-        stories.frame()
+        # The arrow keys would lead from one's own image to that of a story.
+        stories.frame(with_stories=not is_own_image())
         picture, truth = picture_input(names, camera=view == stack.LIVE)
         require_models(names)
         with place_of_own(view, views, "view-body"):  # only the chosen view computes

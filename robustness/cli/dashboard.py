@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 
 import robustness
-from robustness.base.errors import ParameterError
 from robustness.cli.console import Parsers, add_command
 
 NAME = "dashboard"
@@ -19,7 +19,7 @@ def add(parsers: Parsers) -> None:
     command = add_command(parsers, NAME, dashboard_command, reads="")
     command.add_argument(
         "--port",
-        type=int,
+        type=_port,
         metavar="N",
         help="port to listen on (default: the first free from 8501)",
     )
@@ -36,13 +36,26 @@ def dashboard_command(options: argparse.Namespace) -> None:
     # Without the working folder on the path of modules, where any file may have the name of one.
     words = [sys.executable, "-P", "-m", "streamlit", "run", str(_script())]
     if options.port is not None:
-        if not 0 < options.port < 2**16:
-            raise ParameterError(f"--port expects a number from 1 to 65535, got {options.port}.")
         words += ["--server.port", str(options.port)]
     if options.no_browser:
         words += ["--server.headless", "true"]
     sys.stdout.flush()
     os.execv(sys.executable, words)
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isdecimal() and len(text) < 6 else 0
+    if not 0 < number < 2**16:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text!r}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind(("127.0.0.1", number))
+        except OSError as error:
+            raise argparse.ArgumentTypeError(
+                f"{number} cannot be listened on: {error.strerror}. Choose another port"
+            ) from error
+    return number
 
 
 def _script() -> Path:

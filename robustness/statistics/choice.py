@@ -6,7 +6,6 @@ The choice is the best model, or several that are tied with it.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
@@ -615,9 +614,10 @@ def _shares_of_first_places(scores: _Scores) -> Floats:
 
 
 def times_faster(entry: Entry, other: Entry) -> float | None:
-    """How many times as fast ``entry`` is as ``other``, if that is clear in every turn; else None.
+    """How many times as fast ``entry`` is as ``other``, if it is faster in every turn; else None.
 
-    Only latencies that were measured together, turn by turn, compare.
+    That is the ratio of their latencies, which stand beside it. Only latencies that were measured
+    together, turn by turn, compare.
     """
     if not entry["measured"] or entry["measured"] != other["measured"]:
         return None
@@ -625,7 +625,7 @@ def times_faster(entry: Entry, other: Entry) -> float | None:
     ratios = [other_ms / own_ms for own_ms, other_ms in turns]
     if len(ratios) < FEWEST_TURNS or min(ratios) < CLEARLY_FASTER:
         return None
-    return statistics.median(ratios)
+    return float(other["latency_ms"] / entry["latency_ms"])
 
 
 def _fastest(choice: ModelChoice) -> Fastest | None:

@@ -270,9 +270,16 @@ SIDES = (224, 240, 260, 384)
 larger models."""
 
 _CAMERA = "live camera"
+_STORY = "story of the image"
 _LOCK = ":material/lock:"
 _UPLOADER_WIDTH = 250
 """Pixels."""
+
+
+def is_own_image() -> bool:
+    """Whether the page shows an upload, or another image that is no sample."""
+    own = (UPLOAD, RUN)
+    return bool(st.session_state.get("uploads")) or any(key in st.query_params for key in own)
 
 
 def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str | None]:
@@ -285,6 +292,11 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     state = st.session_state
     if not state.get("uploads"):  # as after a reload
         state["uploads"] = list(uploads.uploads(st.query_params.get(UPLOAD, "")))
+    story = st.query_params.get("story", "")
+    if story != state.setdefault(_STORY, story):
+        state[_STORY] = story
+        if story:
+            _drop_uploads()  # a story has an image of its own
     sample = _current_sample()
     overrides = _current_overrides()
     framings = tuple(by_framing(*overrides, names)) or (framing(*overrides),)
@@ -577,9 +589,13 @@ def _current_choice(key: str, options: Collection[str]) -> str:
 def _choose_sample(name: str) -> None:
     leave()
     st.query_params["sample"] = name
+    _drop_uploads()
+
+
+def _drop_uploads() -> None:
+    """Forget the uploads, which a sample replaces; the uploader is a fresh one."""
     st.session_state["uploads"] = []
     uploads.forget()
-    # A fresh uploader: the sample replaces the upload.
     version = st.session_state.get("upload_version", 0)
     forget_files(st.session_state.get(f"upload_{version}"))
     st.session_state["upload_version"] = version + 1

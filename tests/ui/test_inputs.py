@@ -13,6 +13,7 @@ from robustness.images.decoding import sample_bytes
 from robustness.images.framing import Framing, image_digest, study_image
 from robustness.ui import session
 from robustness.ui.live import map
+from robustness.ui.live.stories import STORIES
 from tests.support.pages import changes, html, run
 
 FILES = [(f"{name}.png", sample_bytes(name), "image/png") for name in ("rocket", "astronaut")]
@@ -26,6 +27,12 @@ def few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def image_map() -> AppTest:
     return run(view="map", sample="coffee", models="SqueezeNet")
+
+
+def story_links(app: AppTest) -> int:
+    """How many links to stories the page has."""
+    titles = {story.title for story in STORIES}
+    return sum(link.proto.label in titles for link in app.get("page_link"))
 
 
 def shown(app: AppTest) -> str:
@@ -84,6 +91,30 @@ def test_an_upload_stays_with_who_goes_to_another_page_and_back() -> None:
         app.run()
         assert not app.exception
     assert any("rocket" in caption.value for caption in app.caption)
+
+
+def test_a_story_replaces_an_upload_and_present_mode_has_none_beside_it() -> None:
+    app = image_map()
+    app.query_params["present"] = "true"
+    app.run()
+    assert story_links(app) == 2 * len(STORIES), "in the menu, and in the strip for the keys"
+    app.button(key="leave").click().run()
+    app.file_uploader(key="upload_0").set_value(FILES).run()
+    app.query_params["present"] = "true"
+    app.run()
+    assert shown(app) == "astronaut.png"
+    assert story_links(app) == len(STORIES)
+    app.button(key="leave").click().run()
+    assert shown(app) == "astronaut.png"
+    for story in STORIES[:2]:  # as its link does
+        app.query_params["story"] = story.name
+        app.query_params["sample"] = story.query["sample"]
+        app.run()
+        assert shown(app) == story.query["sample"]
+        app.file_uploader(key=f"upload_{app.session_state['upload_version']}").set_value(
+            FILES
+        ).run()
+        assert shown(app) == "astronaut.png", "an upload replaces a story"
 
 
 def test_the_side_of_the_link_is_that_of_the_image_and_of_what_is_asked(
