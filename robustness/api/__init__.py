@@ -32,6 +32,7 @@ from robustness.api.runs import (
     check,
     choose,
     compare,
+    domain,
     embedding_map,
     evaluate,
     evaluate_predictions,
@@ -43,6 +44,7 @@ from robustness.api.runs import (
     make_spec,
     match,
     open_run,
+    read_domain,
     read_request,
     report,
     safe_threshold,
@@ -51,6 +53,7 @@ from robustness.base.errors import RobustnessError
 from robustness.hardening import Hardening
 from robustness.matching import Match
 from robustness.measure.condition import Condition
+from robustness.measure.domain import Domain
 from robustness.measure.request import Request
 from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
 from robustness.runs import Comparison, Progress, Run
@@ -62,6 +65,7 @@ __all__ = [
     "Calibration",
     "Comparison",
     "Condition",
+    "Domain",
     "EvaluatedRun",
     "Failures",
     "Hardening",
@@ -80,6 +84,7 @@ __all__ = [
     "check",
     "choose",
     "compare",
+    "domain",
     "embedding_map",
     "evaluate",
     "evaluate_pictures",
@@ -99,6 +104,7 @@ __all__ = [
     "pair",
     "perturb",
     "perturbation",
+    "read_domain",
     "read_request",
     "remedy",
     "remedy_plugin",

@@ -34,8 +34,10 @@ from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.hardening import Hardening, Settings, check_name
 from robustness.images.framing import Framing
 from robustness.matching import Match, MatchSettings
+from robustness.measure import domain as domains
 from robustness.measure import request as requests
 from robustness.measure.condition import Condition
+from robustness.measure.domain import Domain
 from robustness.measure.request import (
     STUDY_SUITE,
     Request,
@@ -125,6 +127,48 @@ def _html_row(cells: Iterable[str], *, tag: str) -> str:
 
 
 compare = checked_call(runs.compare)
+
+
+@checked_call
+def domain(
+    name: str,
+    ranges: Mapping[str, Any],
+    *,
+    min_accuracy: float | None = None,
+    min_consistency: float | None = None,
+    owner: str = "",
+    requirement: str = "",
+    fit: str | None = None,
+    side: int | None = None,
+    outside: Sequence[str] = (),
+) -> Domain:
+    """Declare the conditions in which a model must work.
+
+    ``ranges`` are by perturbation: two strengths such as ``(0, 0.3)``, or a table as in the file,
+    such as ``{"value": [0, -1.5], "unit": "stops", "requirement": "REQ-7"}``. Give either
+    ``min_accuracy`` or ``min_consistency``, which needs no labels. ``outside`` names what is known
+    to matter and cannot be tested. ``.conditions`` cover the domain, ``.as_toml()`` is its file.
+    Raises ``ParameterError`` for a range or limit that does not exist.
+    """
+    values: dict[str, Any] = {"name": name, "ranges": dict(ranges), "outside": list(outside)}
+    optional = {
+        "min_accuracy": min_accuracy,
+        "min_consistency": min_consistency,
+        "owner": owner,
+        "requirement": requirement,
+        "fit": fit,
+        "side": side,
+    }
+    for key, value in optional.items():
+        if value is not None and value != "":
+            values[key] = value
+    return domains.domain_of(values)
+
+
+@checked_call
+def read_domain(path: str | PathLike[str]) -> Domain:
+    """Read the domain in the TOML file ``path``; raises ``ParameterError`` where it has none."""
+    return domains.read_domain(Path(path))
 
 
 @checked_call
