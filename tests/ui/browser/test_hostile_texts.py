@@ -20,7 +20,8 @@ def test_a_text_of_a_stranger_stays_text(browser: Browser) -> None:
         page.locator(AT_REST).wait_for()
         for number, text in enumerate(TEXTS):
             drawn = page.locator(f".st-key-text-{number} [data-testid=stMarkdownContainer]")
-            assert drawn.count() >= 8
+            # Streamlit fetches the code of its elements while it draws: each appears when it can.
+            drawn.nth(7).wait_for()
             for said in drawn.all_inner_texts():
                 assert visible(text) in said.replace("\u2060", ""), text
             live = drawn.locator(LIVE)
