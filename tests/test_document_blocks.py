@@ -57,6 +57,7 @@ STATUS = {"check": (0, 1), "match": (0, 1)}
 
 FILES = {
     "[[limit]]": "budget.toml",
+    "[ranges]": "outdoor.toml",
     "ROBUSTNESS_INTERFACE": "hot_pixels.py",
     "plugins = ": settings.CONFIG_FILE,
 }

@@ -21,6 +21,7 @@ from robustness import api, attacks, gate, metrics, models, report
 from robustness.base import settings
 from robustness.images import decoding
 from robustness.measure import STEPS
+from robustness.measure.domain import read_domain
 from robustness.measure.request import read_request
 from robustness.metrics import record
 from robustness.models import own
@@ -165,6 +166,8 @@ def test_every_block_of_toml_is_read_by_the_code(
             settings.check_usable()
             for name in values:
                 assert settings.value(settings.REGISTRY[name]) is not None
+        elif "ranges" in values:
+            assert read_domain(Path("domain.toml"), block.encode()).conditions
         else:
             others.append([*values])
     asked = ["models", "seed", "fit", "condition"]

@@ -51,6 +51,7 @@ def remedies(manifest: Manifest) -> list[str]:
 READ: dict[str, Callable[[Manifest], Any]] = {
     "models": lambda manifest: list(manifest.spec.model_names),
     "conditions": conditions,
+    "domain": lambda manifest: manifest.spec.domain and manifest.spec.domain.name,
     "seed": lambda manifest: manifest.spec.seed,
     "fit": fits,
     "side": sides,
@@ -90,6 +91,7 @@ COMMAND: dict[str, tuple[Words, str, Any]] = {
     "strength": (["--perturbations", "fog", "--strength", "0.3"], "conditions", ["fog=0.3"]),
     "severities": (["--perturbations", "fog", "--severities", "1"], "conditions", ["fog=0.2"]),
     "suite": (["--suite", "suite.toml"], "conditions", ["fog=0.25"]),
+    "domain": (["--domain", "domain.toml"], "domain", "yard"),
     "epsilon": (
         [*ATTACKED, "--epsilon", "4/255"],
         "conditions",
@@ -140,17 +142,29 @@ FIELDS = {
     "seed": "seed",
     "classes": "own_classes",
     "remedies": "remedies",
+    "domain": "domain",
 }
 """The option that sets each field of a request."""
 
-NOT_IN_THE_FORM = {"own_classes"}
+NOT_IN_THE_FORM = {"own_classes", "domain"}
+
+INSTEAD_OF_CONDITIONS = {"domain"}
+"""Keywords that are refused beside conditions; each has a test of its own."""
+
+DOMAIN = """
+name = "yard"
+min_accuracy = 0.5
+[ranges]
+fog = [0, 0.3]
+darkness = { value = [0, -1.2], unit = "stops" }
+"""
 
 
 def test_every_field_of_a_request_can_be_set_in_python_by_the_command_and_in_the_form() -> None:
     fields = {field.name for field in dataclasses.fields(Request)}
     assert fields == set(FIELDS), "name the option of a new field in FIELDS"
     options = set(FIELDS.values())
-    assert not options - set(VALUES), "no keyword of rb.evaluate sets it"
+    assert not options - set(VALUES) - INSTEAD_OF_CONDITIONS, "no keyword of rb.evaluate sets it"
     assert not options - {record for _, record, _ in COMMAND.values()}, "no option of the command"
     in_form = {record for _, record, _ in FORM.values()}
     assert not options - in_form - NOT_IN_THE_FORM, "no field of the form"
@@ -159,6 +173,11 @@ def test_every_field_of_a_request_can_be_set_in_python_by_the_command_and_in_the
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     return labelled_folder(tmp_path / "photos", 2)
+
+
+def write_files() -> None:
+    Path("suite.toml").write_text("[[condition]]\nfog = 0.25\n")
+    Path("domain.toml").write_text(DOMAIN)
 
 
 def the_manifest(folder: Path) -> Manifest:
@@ -171,7 +190,8 @@ def test_every_keyword_of_an_evaluation_is_recorded(
 ) -> None:
     use_stand_ins(monkeypatch)
     keywords = set(inspect.signature(rb.evaluate).parameters)
-    assert keywords - WHERE_AND_HOW - TELLING == set(VALUES), "write down how it is recorded"
+    known = WHERE_AND_HOW | TELLING | INSTEAD_OF_CONDITIONS
+    assert keywords - known == set(VALUES), "write down how it is recorded"
     usual = rb.evaluate(photos, out=tmp_path / "usual", limit=6, conditions=["fog=0.2"])
     values = {name: value for name, (value, _) in VALUES.items()}
     evaluated = rb.evaluate(photos, out=tmp_path / "runs", **values)
@@ -183,12 +203,30 @@ def test_every_keyword_of_an_evaluation_is_recorded(
         assert evaluated.picture(image), "it is read as it was evaluated"
 
 
+def test_a_domain_is_recorded_with_the_conditions_that_cover_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stand_ins(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    write_files()
+    domain = rb.read_domain("domain.toml")
+    run = rb.evaluate(photos, models=[MODEL], domain=domain, limit=2, out="runs")
+    request = the_manifest(Path("runs")).spec
+    assert request.domain == domain
+    assert request.conditions == domain.conditions
+    assert run.frame()["condition"].nunique() == len(domain.conditions)
+    Path("again.toml").write_text(request.as_toml())
+    assert rb.read_request("again.toml") == request
+    with pytest.raises(ParameterError, match="domain or conditions"):
+        rb.evaluate(photos, domain="domain.toml", conditions=["fog=0.2"])
+
+
 @pytest.mark.parametrize("option", COMMAND)
 def test_every_option_of_the_command_is_recorded(
     option: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("suite.toml").write_text("[[condition]]\nfog = 0.25\n")
+    write_files()
     parser = argparse.ArgumentParser()
     request.add_request(parser)
     names = {action.dest for action in parser._actions} - {"help"}
@@ -215,7 +253,7 @@ def test_an_option_that_sets_conditions_is_refused_beside_conditions(
     option: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("suite.toml").write_text("[[condition]]\nfog = 0.25\n")
+    write_files()
     parser = argparse.ArgumentParser()
     request.add_request(parser)
     flag_and_value = COMMAND[option][0][-2:]
@@ -231,7 +269,7 @@ def test_every_option_beside_a_file_of_a_request_is_refused_or_recorded(
     option: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("suite.toml").write_text("[[condition]]\nfog = 0.25\n")
+    write_files()
     parser = argparse.ArgumentParser()
     request.add_request(parser)
     words, record, expected = COMMAND[option]

@@ -135,7 +135,7 @@ def results(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
 def tables() -> Iterator[tuple[str, Iterable[str]]]:
     """The keys of TOML files."""
     from robustness.gate import gate
-    from robustness.measure import condition, request
+    from robustness.measure import condition, domain, request
     from robustness.models import own
 
     for kind, classes in {
@@ -144,6 +144,7 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
             condition._AttackTable,
             condition._WrittenAttack,
         ),
+        "domain": (domain._DomainTable, domain._RangeTable),
         "stored condition": (condition.StoredTable,),
         "gate": (gate._File, gate.Rule),
         "models": (

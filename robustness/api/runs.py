@@ -511,6 +511,7 @@ def make_spec(
     strengths: Sequence[float] | None = None,
     severities: Sequence[int] | None = None,
     conditions: Sequence[Condition | str] | None = None,
+    domain: Domain | str | PathLike[str] | None = None,
     seed: int = 0,
     fit: str | None = None,
     side: int | None = None,
@@ -523,7 +524,8 @@ def make_spec(
     a .toml file with conditions, such as a profile that ``match`` wrote), or named
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
-    "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects. Each model sees
+    "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects; or those that
+    cover a ``domain``, or the domain in a file. Each model sees
     the images as it is described; ``fit`` (crop, squash or letterbox) and ``side`` in pixels
     override that for all alike. ``remedies`` are tried on every image, such as "median" or
     "median+tta". Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does
@@ -531,6 +533,13 @@ def make_spec(
     """
     if model_names is not None and not model_names:
         raise ParameterError("Expected at least one model, got none.")
+    if domain is not None:
+        if conditions is not None or perturbations is not None:
+            raise ParameterError("Expected either a domain or conditions, got both.")
+        declared = domain if isinstance(domain, Domain) else domains.read_domain(Path(domain))
+        return requests.domain_spec(
+            declared, model_names, seed=seed, fit=fit, side=side, remedies=remedies
+        )
     uses_suite = conditions is None and perturbations is None
     if conditions is not None:
         parsed_conditions = [
@@ -572,6 +581,7 @@ def evaluate(
     classes: Any = None,
     models: Any = None,
     conditions: Sequence[Condition | str] | None = None,
+    domain: Domain | str | PathLike[str] | None = None,
     seed: int = 0,
     fit: str | None = None,
     side: int | None = None,
@@ -599,10 +609,10 @@ def evaluate(
     is the name or synset of a class; integers need ``classes``: names in order, a file with one
     per line, or "imagenet".
 
-    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions``
-    and ``remedies`` as for ``make_spec``. ``own_classes`` limits predictions to the classes that
-    the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume`` an
-    unfinished run of the same request is continued, and a finished one is not computed again.
+    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions`` or
+    a ``domain``, and ``remedies`` as for ``make_spec``. ``own_classes`` limits predictions to the
+    classes that the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume``
+    an unfinished run of the same request is continued, and a finished one is not computed again.
     ``note`` is called with the progress; ``progress`` draws a bar with tqdm (by default in
     notebooks). Raises ``ParameterError`` for a source that cannot be used, ``RunError`` where the
     run cannot be kept.
@@ -615,13 +625,15 @@ def evaluate(
         spec = make_spec(
             names_of(models),
             conditions=conditions,
+            domain=domain,
             seed=seed,
             fit=fit,
             side=side,
             remedies=remedies,
         )
     else:
-        has_selection = models is not None or conditions is not None or bool(remedies)
+        has_conditions = conditions is not None or domain is not None
+        has_selection = models is not None or has_conditions or bool(remedies)
         has_settings = seed != 0 or fit is not None or side is not None
         if has_selection or has_settings:
             raise ParameterError(

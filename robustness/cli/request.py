@@ -29,6 +29,7 @@ _REQUEST_OPTIONS = (
     "perturbations",
     "conditions",
     "suite",
+    "domain",
     *_DEGREE_OPTIONS,
     "seed",
     "fit",
@@ -70,6 +71,12 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
         type=_condition_texts,
         help='perturbations with their strengths, such as "fog=0.6,fog=0.2+gaussian_blur=0.4", or '
         'attacks, such as "pgd(epsilon=2/255)"',
+    )
+    condition_choice.add_argument(
+        "--domain",
+        type=Path,
+        metavar="FILE.toml",
+        help="the pairs and the covering array of a domain, as `domain init` writes it",
     )
     degree_choice = evaluated.add_mutually_exclusive_group()
     degree_choice.add_argument(
@@ -197,6 +204,8 @@ def spec(options: argparse.Namespace) -> Request:
     """
     from robustness.measure import request
 
+    if options.domain is not None and options.request is None:
+        return _domain_spec(options)
     if options.request is None:
         spec = request_of(options, options.models, _conditions(options))
         note = request.profile_note(options.suite or "", spec)
@@ -210,6 +219,23 @@ def spec(options: argparse.Namespace) -> Request:
     if contradicting:
         raise ParameterError(f"Expected either {options.request} or {contradicting}, got both.")
     return request.read_request(options.request, options.models)
+
+
+def _domain_spec(options: argparse.Namespace) -> Request:
+    from robustness.measure import request
+    from robustness.measure.domain import read_domain
+
+    contradicting = _set_options(options, _DEGREE_OPTIONS)
+    if contradicting:
+        raise ParameterError(f"Expected either --domain or {contradicting}, got both.")
+    return request.domain_spec(
+        read_domain(options.domain),
+        options.models,
+        seed=options.seed,
+        fit=options.fit,
+        side=options.side,
+        remedies=options.remedies,
+    )
 
 
 def names_models(options: argparse.Namespace) -> bool:

@@ -355,12 +355,14 @@ class Domain:
         canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def as_toml(self) -> str:
-        """The domain as a TOML file, which ``read_domain`` reads back."""
+    def as_toml(self, table: str = "") -> str:
+        """The domain as a TOML file, which ``read_domain`` reads back, or as a ``table`` of one."""
         values = self.as_dict()
         ranges = values.pop("ranges")
         lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
-        lines += ["", "[ranges]"]
+        if table:
+            lines.insert(0, f"[{table}]")
+        lines += ["", f"[{table}.ranges]" if table else "[ranges]"]
         for each in self.ranges:
             table = ranges[each.perturbation]
             lines.append(f"# {each.text}")

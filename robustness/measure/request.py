@@ -23,6 +23,8 @@ As a TOML file::
     profile = "your camera"                       # together are one condition of that name
     darkness = 0.3
 
+In place of conditions there may be a table ``[domain]``, as in the file of a domain.
+
 There are suites of conditions: the study, ImageNet-C, and perturbations at several strengths.
 ImageNet-C's files were saved as JPEG of quality 85 after the corruption, which changes consistency
 by several points in either direction. ``imagenet-c`` leaves that step out, ``imagenet-c-jpeg`` has
@@ -58,6 +60,7 @@ from robustness.datasets import ImageNetCTree
 from robustness.images.framing import STUDY_SIDE, Framing, Overrides, Picture, check_framing
 from robustness.images.pixels import BITS
 from robustness.measure.condition import Condition, StoredCondition, StoredTable, pool_profiles
+from robustness.measure.domain import Domain, domain_of
 from robustness.models.record import REGISTRY as MODELS
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import SAVED_AS_JPEG, Perturbation, check_seed
@@ -180,12 +183,15 @@ class RequestTable(StrictTable):
     side: int | None = None
     remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(default_factory=list)
+    domain: Annotated[Domain | None, parsed_by(domain_of)] = None
     match: dict[str, Any] | None = None
     """What a match adds to its profile; a run does not need it."""
 
     @model_validator(mode="after")
     def _check_conditions(self) -> Self:
-        if not self.condition and self.match is None:
+        if self.condition and self.domain is not None:
+            raise RefusedError("expected either tables [[condition]] or a domain, got both")
+        if not self.condition and self.domain is None and self.match is None:
             raise RefusedError("expected one or more tables [[condition]], got none")
         return self
 
@@ -196,8 +202,8 @@ class Request:
 
     ``models`` are (name, hash of its weight file), and ``framings`` (name, how the model sees the
     images), in the same order. If there are ``classes``, which are indices, predictions are among
-    them alone. Each of the ``remedies`` is tried on every image and condition. ``digest`` is the
-    key of cached results.
+    them alone. Each of the ``remedies`` is tried on every image and condition. ``domain`` is what
+    the conditions cover, if they were made for one. ``digest`` is the key of cached results.
     """
 
     __pydantic_config__ = CONFIG
@@ -215,6 +221,7 @@ class Request:
     seed: Annotated[int, parsed_by(check_seed)] = 0
     classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=100_000)] = ()
     remedies: tuple[Annotated[Chain, parsed_by(parse)], ...] = ()
+    domain: Annotated[Domain | None, parsed_by(domain_of)] = None
 
     @model_validator(mode="after")
     def _check_framings(self) -> Self:
@@ -298,6 +305,8 @@ class Request:
             document["classes"] = list(self.classes)
         if self.remedies:
             document["remedies"] = [chain.id for chain in self.remedies]
+        if self.domain is not None:
+            document["domain"] = self.domain.as_dict()
         return document
 
     @property
@@ -318,6 +327,8 @@ class Request:
             lines.append(f"side = {overrides['side']}")
         if self.remedies:
             lines.append(f"remedies = {json.dumps([chain.id for chain in self.remedies])}")
+        if self.domain is not None:
+            return "\n".join([*lines, "", self.domain.as_toml("domain")])
         for condition in self.conditions:
             lines += ["", "[[condition]]"]
             values = condition.as_dict() or {_ORIGINAL: 0.0}
@@ -351,6 +362,36 @@ def make_spec(
     _check_profiles(conditions)
     chains = parse_all(remedies)
     return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
+
+
+def domain_spec(
+    domain: Domain,
+    model_names: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    fit: str | None = None,
+    side: int | None = None,
+    remedies: Sequence[str] = (),
+) -> Request:
+    """The request that tests ``domain``, under all its conditions and with its framing.
+
+    Raises ``ParameterError`` for a ``fit`` or ``side`` other than the domain's, and what
+    ``make_spec`` raises.
+    """
+    for name, given, declared in (("fit", fit, domain.fit), ("side", side, domain.side)):
+        if given is not None and declared is not None and given != declared:
+            raise ParameterError(
+                f"Expected the {name} of the domain {domain.name!r}, {declared}, got {given}."
+            )
+    spec = make_spec(
+        model_names,
+        domain.conditions,
+        seed=seed,
+        fit=domain.fit if fit is None else fit,
+        side=domain.side if side is None else side,
+        remedies=remedies,
+    )
+    return replace(spec, domain=domain)
 
 
 def _check_profiles(conditions: Sequence[Condition]) -> None:
@@ -394,6 +435,8 @@ def read_conditions(name: str, data: bytes | None = None) -> tuple[Condition, ..
 
 def _conditions_of(table: RequestTable, name: str) -> tuple[Condition, ...]:
     """The conditions of the file called ``name``, each once; raises if there are none."""
+    if table.domain is not None:
+        return table.domain.conditions
     if not table.condition:
         raise ParameterError(
             f"{name}: expected conditions, got the profile of a match that found no difference or "
@@ -409,6 +452,15 @@ def read_request(path: Path, model_names: Sequence[str] | None = None) -> Reques
     raises.
     """
     table = checked(RequestTable, read_toml(path), str(path))
+    if table.domain is not None:
+        return domain_spec(
+            table.domain,
+            table.models or model_names,
+            seed=table.seed,
+            fit=table.fit,
+            side=table.side,
+            remedies=table.remedies,
+        )
     return make_spec(
         table.models or model_names,
         _conditions_of(table, str(path)),

@@ -21,6 +21,7 @@ from robustness.base.errors import ParameterError, UnknownNameError, WeightsErro
 from robustness.images.framing import Framing, Picture
 from robustness.images.pixels import round_to_grid
 from robustness.measure.condition import Condition
+from robustness.measure.domain import domain_of
 from robustness.measure.loop import evaluate, perturbed, strangers
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import Request, make_spec, study_conditions
@@ -120,6 +121,12 @@ CHANGES: dict[str, list[Any]] = {
     ],
     "classes": [(0, 1), (1, 2)],
     "remedies": [parse_all("median"), parse_all("median,tta")],
+    "domain": [
+        domain_of(
+            {"name": "yard", "min_accuracy": floor, "ranges": {"fog": [0, 1], "snow": [0, 1]}}
+        )
+        for floor in (0.5, 0.6)
+    ],
 }
 
 
