@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from benchmarks.support.page_actions import hand_back, pixels, visit
+from benchmarks.support.page_actions import hand_back, pixels, settled, visit
 from benchmarks.support.server import eventually
 
 
 def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
     browser: Browser, address: str
 ) -> None:
-    page = visit(browser, f"{address}/?sample=coffee&models=SqueezeNet")
+    # Settled, as a click on a button that is being drawn anew is lost.
+    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet"))
     page.get_by_role("radio", name="Attack").click()
     headline = page.locator(".rb-headline")
     expect(headline.filter(has_text="fools SqueezeNet 1.1")).to_be_visible()

@@ -272,9 +272,10 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     browser: Browser, address: str, kept_runs: Path, held: Path
 ) -> None:
     page = visit(browser, f"{address}/evaluations?models=SqueezeNet&question=compare")
+    expect(page.locator(AT_REST)).to_be_visible()  # a click while it is drawn may be lost
     page.get_by_text("On the server").click()
     expect(page.get_by_text("Folder, archive or table")).to_be_visible()
-    expect(page.locator(AT_REST)).to_be_visible()  # nothing moves any more
+    expect(page.locator(AT_REST)).to_be_visible()
     page.get_by_role("button", name="Evaluate", exact=True).click()
     under_way = page.locator(".st-key-under-way")
     expect(under_way.get_by_text(re.compile(r"\d of 5 images"))).to_be_visible()
@@ -283,6 +284,7 @@ def test_a_dataset_run_can_be_cancelled_and_gone_on_with(
     # At once, while it may have yet to stop; and by another page, as whoever has the link may.
     again = visit(browser, page.url)
     expect(again.get_by_text("This run is not finished")).to_be_visible()
+    expect(again.locator(AT_REST)).to_be_visible()
     again.get_by_role("button", name="Continue").click()
     expect(again.locator(".st-key-under-way")).to_be_visible()
     held.unlink()
