@@ -13,7 +13,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,28 +23,36 @@ from robustness.base import workers
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import did_you_mean, visible
 from robustness.cli import dashboard, evaluate, images, models, runs, tasks
-from robustness.cli.console import LISTS, MODELS, OutputError, remark
+from robustness.cli.console import LISTS, MODELS, OutputError, Parsers, remark
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
-_ADD_COMMANDS = (
-    dashboard.add,
-    models.add,
-    models.add_perturbations,
-    images.add_predictions,
-    models.add_remedies,
-    images.add_strengths,
-    evaluate.add,
-    images.add_attack,
-    runs.add_runs,
-    runs.add_questions,
-    runs.add_check,
-    tasks.add_match,
-    tasks.add_harden,
-    models.add_plugins,
-)
-"""In the order of the help."""
+_COMMANDS: Mapping[str, Callable[[Parsers], None]] = {
+    dashboard.NAME: dashboard.add,
+    "models": models.add,
+    "perturbations": models.add_perturbations,
+    "predict": images.add_predictions,
+    "perturb": images.add_predictions,
+    "remedies": models.add_remedies,
+    "study": images.add_strengths,
+    "sweep": images.add_strengths,
+    "evaluate": evaluate.add,
+    "export": evaluate.add,
+    "attack": images.add_attack,
+    "report": runs.add_runs,
+    "runs": runs.add_runs,
+    "choose": runs.add_questions,
+    "failures": runs.add_questions,
+    "fixes": runs.add_questions,
+    "calibrate": runs.add_questions,
+    "threshold": runs.add_questions,
+    "check": runs.add_check,
+    "match": tasks.add_match,
+    "harden": tasks.add_harden,
+    "plugins": models.add_plugins,
+}
+"""By the name of a command what adds it, alone or with others; in the order of the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,11 +163,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser(words: Sequence[str] = runs.COMMANDS) -> argparse.ArgumentParser:
-    """Build the parser of the command line.
+def _parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Build the parser of the command line, or as much of it as ``words`` need.
 
-    The options of questions are added only to commands that are in ``words``, as the questions
-    are slow to import.
+    If they begin with a command, only that one is added, with those that are added together with
+    it; else all are. The options of questions, which are slow to import, are added only to commands
+    that are in ``words``.
     """
     # Errors and help name the command as it was typed.
     program = "python -m robustness"
@@ -171,9 +180,13 @@ def _parser(words: Sequence[str] = runs.COMMANDS) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add_commands in _ADD_COMMANDS:
-        add_commands(parsers)
+    if words and words[0] in _COMMANDS:
+        _COMMANDS[words[0]](parsers)
+    else:
+        for add_commands in dict.fromkeys(_COMMANDS.values()):
+            add_commands(parsers)
     for name in runs.COMMANDS:
-        if name in words[:3]:
+        is_needed = words is None or name in words[:3]
+        if is_needed and name in parsers.choices:
             runs.add_options(parsers.choices[name], name)
     return parser
