@@ -25,7 +25,9 @@ import pytest
 import robustness as rb
 from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
+from robustness.base.options import fields_of
 from robustness.cli import main
+from robustness.measure.options import EvaluationOptions
 from robustness.report.run import REGISTRY as QUESTIONS
 from tests.support import onnx_files
 from tests.support.user_models import describe
@@ -184,6 +186,9 @@ def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
             for kind, key in keys_in(node, scope):
                 found[kind].update(texts(key, scope))
     controls = {option.key or option.name for q in QUESTIONS for option in q.options}
+    for field in fields_of(EvaluationOptions).values():
+        if field.option.label:
+            controls.add(field.key)
     for path in (ROOT / "robustness" / "report").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         scope = names_of(path, tree)

@@ -27,7 +27,7 @@ def checked_call(function: Function) -> Function:
     """
     checked = checked_arguments(function)
 
-    @wraps(function)
+    @wraps(checked)
     def call(*args: Any, **kwargs: Any) -> Any:
         plugins.load()
         own.refresh()

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,7 @@ from robustness.measure.condition import Condition
 from robustness.measure.labels import true_class
 from robustness.measure.loop import loader_with_remedies
 from robustness.measure.measurement import Measurement
+from robustness.measure.options import ViewOptions
 from robustness.measure.request import Request, make_spec
 from robustness.measure.rows import NUMBERS, own_scores, to_frame, to_table
 from robustness.measure.strength import Break, labelled
@@ -469,10 +470,8 @@ def sweep(
     perturbation: str,
     label: int | str | None = None,
     steps: int = STEPS,
-    seed: int = 0,
-    fit: str | None = None,
-    side: int | None = None,
     remedy: str | None = None,
+    **options: Unpack[ViewOptions],
 ) -> Sweep:
     """Find the strengths at which the models' predictions of ``image`` change.
 
@@ -484,11 +483,13 @@ def sweep(
     """
     chosen = known_models.resolve(names_of(models))
     conditions = [Condition.of({perturbation: 1.0})]
-    spec = make_spec(chosen, conditions, seed=seed, fit=fit, side=side)
-    picture = _picture("image", image, spec, None, (fit, side))
+    spec = make_spec(chosen, conditions, **options)
+    picture = _picture("image", image, spec, None, (options["fit"], options["side"]))
     truth = None if label is None else true_class("image", str(label), chosen)
     load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
-    progress = sweeps.sweep(picture, [perturbation], chosen, load=load, steps=steps, seed=seed)
+    progress = sweeps.sweep(
+        picture, [perturbation], chosen, load=load, steps=steps, seed=options["seed"]
+    )
     events = [labelled(event, truth) for event in progress]
     rows = [event for event in events if isinstance(event, Measurement)]
     breaks = [event for event in events if isinstance(event, Break)]

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 import pyarrow as pa
@@ -29,7 +29,9 @@ from robustness.api.arguments import checked_call, names_of
 from robustness.api.images import check_classes, open_images
 from robustness.base.errors import ModelWarning, ParameterError
 from robustness.base.files import expect_writable, write_file
-from robustness.datasets import FOLDERS, ImageNetCTree
+from robustness.base.options import changed, fields_of, options_of
+from robustness.base.text import join_names
+from robustness.datasets import ImageNetCTree
 from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.hardening import Hardening, Settings, check_name
 from robustness.images.framing import Framing
@@ -38,6 +40,12 @@ from robustness.measure import domain as domains
 from robustness.measure import request as requests
 from robustness.measure.condition import Condition
 from robustness.measure.domain import Domain
+from robustness.measure.options import (
+    EvaluationOptions,
+    ImageOptions,
+    RequestOptions,
+    ViewOptions,
+)
 from robustness.measure.request import (
     STUDY_SUITE,
     Request,
@@ -512,10 +520,7 @@ def make_spec(
     severities: Sequence[int] | None = None,
     conditions: Sequence[Condition | str] | None = None,
     domain: Domain | str | PathLike[str] | None = None,
-    seed: int = 0,
-    fit: str | None = None,
-    side: int | None = None,
-    remedies: Sequence[str] = (),
+    **options: Unpack[RequestOptions],
 ) -> Request:
     """Make a request: models, and perturbations with their strengths.
 
@@ -537,9 +542,7 @@ def make_spec(
         if conditions is not None or perturbations is not None:
             raise ParameterError("Expected either a domain or conditions, got both.")
         declared = domain if isinstance(domain, Domain) else domains.read_domain(Path(domain))
-        return requests.domain_spec(
-            declared, model_names, seed=seed, fit=fit, side=side, remedies=remedies
-        )
+        return requests.domain_spec(declared, model_names, **options)
     uses_suite = conditions is None and perturbations is None
     if conditions is not None:
         parsed_conditions = [
@@ -554,9 +557,7 @@ def make_spec(
         parsed_conditions = list(
             suite_conditions(suite, strengths=strengths, severities=severities)
         )
-    spec = requests.make_spec(
-        model_names, parsed_conditions, seed=seed, fit=fit, side=side, remedies=remedies
-    )
+    spec = requests.make_spec(model_names, parsed_conditions, **options)
     if uses_suite:
         note = profile_note(suite, spec)
         if note:
@@ -582,20 +583,13 @@ def evaluate(
     models: Any = None,
     conditions: Sequence[Condition | str] | None = None,
     domain: Domain | str | PathLike[str] | None = None,
-    seed: int = 0,
-    fit: str | None = None,
-    side: int | None = None,
-    remedies: Sequence[str] = (),
     out: str | PathLike[str] | None = None,
-    labelling: str = FOLDERS,
-    limit: int | None = None,
-    sample: int | None = None,
-    own_classes: bool = False,
     resume: bool = True,
     engine: str = "local",
     address: str | None = None,
     note: Callable[[Progress], object] | None = None,
     progress: bool | None = None,
+    **options: Unpack[EvaluationOptions],
 ) -> EvaluatedRun:
     """Evaluate every image of ``source``; keep the run in the folder ``out``, if one is given.
 
@@ -626,22 +620,14 @@ def evaluate(
             names_of(models),
             conditions=conditions,
             domain=domain,
-            seed=seed,
-            fit=fit,
-            side=side,
-            remedies=remedies,
+            **options_of(RequestOptions, options),
         )
     else:
         has_conditions = conditions is not None or domain is not None
-        has_selection = models is not None or has_conditions or bool(remedies)
-        has_settings = seed != 0 or fit is not None or side is not None
-        if has_selection or has_settings:
-            raise ParameterError(
-                "Expected a spec, or models, conditions, remedies, seed, fit and side, got both."
-            )
-    plan = runs.plan(
-        dataset, spec, labelling=labelling, limit=limit, sample=sample, own_classes=own_classes
-    )
+        if models is not None or has_conditions or changed(RequestOptions, options):
+            names = ["models", "conditions", *fields_of(RequestOptions)]
+            raise ParameterError(f"Expected a spec, or {join_names(names, len(names))}, got both.")
+    plan = runs.plan(dataset, spec, **options_of(ImageOptions, options))
     with _progress_reporter(note, progress, len(plan.dataset)) as tell:
         run = perform(plan, out, engine, address, resume=resume, tell=tell)
     if not isinstance(source, str | PathLike):
@@ -704,10 +690,8 @@ def export(
     conditions: Sequence[Condition | str],
     classes: Any = None,
     models: Any = None,
-    seed: int = 0,
-    fit: str | None = None,
-    side: int | None = None,
     progress: bool | None = None,
+    **options: Unpack[ViewOptions],
 ) -> Path:
     """Write the images of ``source``, original and perturbed, to ``to``; return it.
 
@@ -719,9 +703,9 @@ def export(
     names = names_of(models)
     if names is None:  # images of no model in particular
         study = Framing()
-        fit = fit or study.fit
-        side = side or study.side
-    spec = make_spec(names, conditions=conditions, seed=seed, fit=fit, side=side)
+        options["fit"] = options["fit"] or study.fit
+        options["side"] = options["side"] or study.side
+    spec = make_spec(names, conditions=conditions, **options)
     check_classes(classes, source)
     dataset = open_images(source, classes)
     if names is None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,14 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     WrapValidator,
+    create_model,
     model_validator,
     validate_call,
 )
 
 from robustness.base.errors import ParameterError, PluginError, RobustnessError
 from robustness.base.files import read_regular
+from robustness.base.options import Field, fields_of
 from robustness.base.text import counted, did_you_mean
 
 Kind = TypeVar("Kind")
@@ -99,6 +101,20 @@ class StrictTable(StrictRecord):
                 hint = did_you_mean(str(key), key_names)
                 raise RefusedError(f"there is no {key!r}. {hint}")
         return values
+
+
+Table = TypeVar("Table", bound=StrictTable)
+
+
+def table_with_options(table: type[Table], record: type) -> type[Table]:
+    """The kind of ``table`` that has the options of ``record`` as keys, too."""
+    keys: dict[str, Any] = {}
+    for field in fields_of(record).values():
+        kind = field.kind
+        if kind == Sequence[str]:
+            kind = Annotated[kind, expected("a list of names")]
+        keys[field.name] = (kind, field.option.default)
+    return create_model(table.__name__, __base__=table, **keys)
 
 
 def parsed_by(make: Callable[[Any], Kind]) -> PlainValidator:
@@ -254,13 +270,16 @@ def checked_arguments(function: Function) -> Function:
 
     An argument of another kind, an unknown or a missing one raises ``ParameterError``. NumPy's
     numbers and arrays count as Python's numbers and lists. An argument that is annotated with
-    ``Any`` is for the function to check.
+    ``Any`` is for the function to check. ``**options: Unpack[Record]`` are the options of a record,
+    of which ``function`` gets all; its signature and its docstring name each.
     """
     # What is returned may be a type that is imported for type checkers alone.
-    parameters = dict(function.__annotations__)
-    parameters.pop("return", None)
-    annotated = SimpleNamespace(__annotations__=parameters)
+    annotations = dict(function.__annotations__)
+    annotations.pop("return", None)
+    annotated = SimpleNamespace(__annotations__=annotations)
     hints = get_type_hints(annotated, function.__globals__, include_extras=True)
+    options = _unpacked_options(hints)
+    signature = _signature_with_options(function, options)
 
     @wraps(function)
     def arguments(*args: Any, **kwargs: Any) -> Any:
@@ -273,6 +292,7 @@ def checked_arguments(function: Function) -> Function:
         else:
             checked_hints[name] = Annotated[hint, BeforeValidator(_plain)]
     arguments.__annotations__ = checked_hints
+    vars(arguments)["__signature__"] = signature
     validated = validate_call(config=_CONFIG)(arguments)
 
     @wraps(function)
@@ -280,11 +300,54 @@ def checked_arguments(function: Function) -> Function:
         try:
             args, kwargs = validated(*args, **kwargs)
         except ValidationError as error:
-            problem = _problem(function, len(args), error.errors(include_url=False))
+            problem = _problem(
+                function.__name__,
+                list(signature.parameters),
+                len(args),
+                error.errors(include_url=False),
+            )
             raise ParameterError(f"{problem}.") from error
         return function(*args, **kwargs)
 
+    vars(call)["__signature__"] = signature
+    if options:
+        lines = [f"- ``{field.name}``: {field.option.meaning}" for field in options]
+        call.__doc__ = "\n    ".join([function.__doc__ or "", "Options:", "", *lines])
     return call  # type: ignore[return-value]
+
+
+def _unpacked_options(hints: dict[str, Any]) -> list[Field]:
+    """Replace a record of options that is unpacked in ``hints`` by its options; return these."""
+    for name, hint in list(hints.items()):
+        if get_origin(hint) is not Unpack:
+            continue
+        del hints[name]
+        (record,) = get_args(hint)
+        options = list(fields_of(record).values())
+        for field in options:
+            hints[field.name] = field.kind
+        return options
+    return []
+
+
+def _signature_with_options(
+    function: Callable[..., Any], options: Sequence[Field]
+) -> inspect.Signature:
+    """The signature of ``function`` with ``options`` as keywords in place of their record."""
+    signature = inspect.signature(function)
+    if not options:
+        return signature
+    *parameters, _ = signature.parameters.values()
+    for field in options:
+        parameters.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.option.default,
+                annotation=field.kind,
+            )
+        )
+    return signature.replace(parameters=parameters)
 
 
 def _plain(value: Any) -> Any:
@@ -305,21 +368,25 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _problem(function: Callable[..., Any], positional: int, errors: Sequence[Any]) -> str:
-    """The sentence, without its full stop, about the first wrong argument."""
+def _problem(
+    function_name: str, names: Sequence[str], positional: int, errors: Sequence[Any]
+) -> str:
+    """The sentence, without its full stop, about the first wrong argument of a function.
+
+    ``names`` are those of its parameters, ``positional`` is how many arguments came without one.
+    """
     kind = errors[0]["type"]
     argument = errors[0]["loc"][0]
     if kind == "unexpected_positional_argument":
         most = counted(argument, "argument")
-        return f"{function.__name__}: expected at most {most} without a name, got {positional}"
-    names = list(inspect.signature(function).parameters)
+        return f"{function_name}: expected at most {most} without a name, got {positional}"
     name = names[argument] if isinstance(argument, int) else argument
     if kind == "unexpected_keyword_argument":
-        return f"{function.__name__}: there is no {name!r}. {did_you_mean(name, names)}"
+        return f"{function_name}: there is no {name!r}. {did_you_mean(name, names)}"
     if kind == "multiple_argument_values":
-        return f"{function.__name__}: expected one value of {name}, got two"
+        return f"{function_name}: expected one value of {name}, got two"
     if kind.startswith("missing"):
-        return f"{function.__name__}: {name!r} is missing: add it"
+        return f"{function_name}: {name!r} is missing: add it"
     # An argument of several kinds has an error for each, or for every wrong item of a list.
     expectations: list[str] = []
     item_expectations: dict[int, list[str]] = {}

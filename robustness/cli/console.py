@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, get_args, get_origin
 
 from robustness.base.errors import ParameterError
+from robustness.base.options import Field, fields_of, options_of
 from robustness.base.text import unhidden
+from robustness.measure.options import RequestOptions
 
 if TYPE_CHECKING:
     from robustness.measure.condition import Condition
@@ -161,14 +163,41 @@ def names(text: str) -> list[str]:
     return parts
 
 
-def side(text: str) -> int:
-    """Read a number of pixels; the type of --side."""
-    if not re.fullmatch("[0-9]{1,4}", text):
-        raise argparse.ArgumentTypeError(
-            f"expected a side in pixels, such as 384, got {text!r}; the side of a model is part of "
-            "its description"
-        )
-    return int(text)
+def _settings_of(field: Field) -> dict[str, Any]:
+    """The settings by which argparse adds the option ``field``."""
+    option = field.option
+    settings: dict[str, Any] = {"dest": field.name, "help": option.meaning}
+    if field.kind is bool:
+        return {**settings, "action": "store_true"}
+    settings["default"] = option.default
+    settings["metavar"] = option.metavar
+    if get_origin(field.kind) is Literal:
+        return {**settings, "choices": get_args(field.kind)}
+    if option.read is not None:
+        return {**settings, "type": _reader(option.read)}
+    return {**settings, "type": _reader_of_kind(field.kind)}
+
+
+def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """``read`` with its errors as argparse knows them."""
+
+    def value(text: str) -> Any:
+        try:
+            return read(text)
+        except ParameterError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return value
+
+
+def _reader_of_kind(kind: Any) -> Callable[[str], Any]:
+    """Return what makes a value of ``kind`` of a text."""
+    if kind == Sequence[str]:
+        return names
+    for each in (int, float):
+        if kind in (each, each | None):
+            return each
+    return str
 
 
 _IMAGE = {"metavar": "IMAGE", "help": "image file, or a sample such as sample:coffee"}
@@ -183,25 +212,9 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "type": names,
         "help": "default: the study's models with weights, otherwise the bundled ones",
     },
-    "--seed": {"metavar": "N", "type": int, "default": 0, "help": "default: 0"},
-    "--fit": {
-        "metavar": "crop|squash|letterbox",
-        "help": "how an image becomes square, for all models (default: as each is described)",
-    },
-    "--side": {
-        "metavar": "PIXELS",
-        "type": side,
-        "help": "side of that square, for all models (default: as each is described)",
-    },
     "--true-class": {
         "metavar": "CLASS",
         "help": "true class, by name or synset (known for the samples coffee and chelsea)",
-    },
-    "--remedies": {
-        "metavar": "A,B",
-        "type": names,
-        "default": [],
-        "help": "try remedies, such as median,autocontrast,tta or median+tta; see `remedies`",
     },
     "--out": {
         "metavar": "RUNS",
@@ -212,6 +225,7 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
     "--baseline": {"metavar": "RUN", "help": "overrides the baseline in the budget"},
     "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},
     "--address": {"metavar": "HOST:PORT", "help": "address of a running Ray cluster"},
+    **{field.flag: _settings_of(field) for field in fields_of(RequestOptions).values()},
 }
 """Options with the same meaning in every command."""
 
@@ -236,6 +250,12 @@ def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) 
     """Add ``options`` of ``SHARED`` to ``command``, with ``changes`` to each."""
     for option in options:
         command.add_argument(option, **{**SHARED[option], **changes})
+
+
+def add_options(command: argparse.ArgumentParser, record: type) -> None:
+    """Add the options of ``record`` to ``command``."""
+    for field in fields_of(record).values():
+        command.add_argument(field.flag, **_settings_of(field))
 
 
 def add_command(
@@ -269,11 +289,4 @@ def request_of(
     """Make the request of ``models`` and ``conditions``, with --seed, --fit, --side, --remedies."""
     from robustness.measure.request import make_spec
 
-    return make_spec(
-        models,
-        conditions,
-        seed=options.seed,
-        fit=options.fit,
-        side=options.side,
-        remedies=options.remedies,
-    )
+    return make_spec(models, conditions, **options_of(RequestOptions, vars(options)))

@@ -6,11 +6,13 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError
+from robustness.base.options import fields_of, options_of
 from robustness.cli import console
-from robustness.cli.console import add_shared, names, request_of
+from robustness.cli.console import add_options, add_shared, names, request_of
+from robustness.measure.options import EvaluationOptions, ImageOptions, RequestOptions
 
 if TYPE_CHECKING:
     from robustness.datasets import ImageNetCTree
@@ -31,14 +33,11 @@ _REQUEST_OPTIONS = (
     "suite",
     "domain",
     *_DEGREE_OPTIONS,
-    "seed",
-    "fit",
-    "side",
-    "remedies",
+    *fields_of(RequestOptions),
 )
 """Options that a request's file or run answers: they are refused beside it."""
 
-_IMAGE_OPTIONS = ("limit", "sample", "batch", "labels", "own_classes")
+_IMAGE_OPTIONS = tuple(fields_of(ImageOptions))
 """Options that choose images of a source and label them: they are refused beside a run."""
 
 
@@ -95,26 +94,7 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
         metavar="1-5",
         help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
     )
-    add_shared(evaluated, "--seed", "--fit", "--side", "--remedies")
-    evaluated.add_argument("--limit", type=int, metavar="N", help="the first N images")
-    evaluated.add_argument(
-        "--sample", type=int, metavar="N", help="N images drawn at random with the seed"
-    )
-    evaluated.add_argument(
-        "--batch", type=int, metavar="N", help="images per batch (default: by memory)"
-    )
-    evaluated.add_argument(
-        "--own-classes",
-        action="store_true",
-        help="predict among the classes of the dataset alone, as published for ImageNet-A and -R",
-    )
-    evaluated.add_argument(
-        "--labels",
-        choices=("folders", "known", "none"),
-        default="folders",
-        help="true classes from subfolders or the table (default); known: the same, but other "
-        "names count as no class; or none",
-    )
+    add_options(evaluated, EvaluationOptions)
 
 
 def _suite(text: str) -> str:
@@ -231,10 +211,7 @@ def _domain_spec(options: argparse.Namespace) -> Request:
     return request.domain_spec(
         read_domain(options.domain),
         options.models,
-        seed=options.seed,
-        fit=options.fit,
-        side=options.side,
-        remedies=options.remedies,
+        **options_of(RequestOptions, vars(options)),
     )
 
 
@@ -254,9 +231,14 @@ def option_names(options: argparse.Namespace, *others: str) -> str:
 
 def _set_options(options: argparse.Namespace, names: Sequence[str]) -> str:
     """List those of the options ``names`` that differ from their defaults; "" for none."""
+    declared = fields_of(EvaluationOptions)
     flags = []
     for name in names:
-        if getattr(options, name) != options.parser.get_default(name):
+        if getattr(options, name) == options.parser.get_default(name):
+            continue
+        if name in declared:
+            flags.append(declared[name].flag)
+        else:
             flags.append(f"--{name.replace('_', '-')}")
     return ", ".join(flags)
 
@@ -385,12 +367,6 @@ def images(options: argparse.Namespace, source: str) -> str | ImageNetCTree:
     return listed or source
 
 
-def selection(options: argparse.Namespace) -> dict[str, Any]:
+def selection(options: argparse.Namespace) -> ImageOptions:
     """Return the keywords of ``runs.plan`` for the choice of images and their labels."""
-    return {
-        "labelling": options.labels,
-        "limit": options.limit,
-        "sample": options.sample,
-        "batch": options.batch,
-        "own_classes": options.own_classes,
-    }
+    return options_of(ImageOptions, vars(options))

@@ -20,7 +20,6 @@ from robustness.datasets import predictions
 from robustness.datasets.dataset import (
     FOLDERS,
     KNOWN,
-    LABELLINGS,
     NO_LABELS,
     Dataset,
     Entry,
@@ -46,7 +45,6 @@ from robustness.images.sandbox import MeasuredPixels, measured_image
 __all__ = [
     "FOLDERS",
     "KNOWN",
-    "LABELLINGS",
     "NO_LABELS",
     "PAIRED",
     "SAMPLES",

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Final
 
 import numpy as np
 
@@ -146,10 +147,9 @@ def path_text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-FOLDERS = "folders"
-KNOWN = "known"
-NO_LABELS = "none"
-LABELLINGS = (FOLDERS, KNOWN, NO_LABELS)
+FOLDERS: Final = "folders"
+KNOWN: Final = "known"
+NO_LABELS: Final = "none"
 """Where labels come from: a table's column or the names of subfolders; the same, but without those
 that name no class; or nowhere."""
 

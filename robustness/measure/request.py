@@ -40,12 +40,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, Unpack
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from robustness import models
 from robustness.base.errors import ParameterError, UnknownNameError
+from robustness.base.options import options_of
 from robustness.base.text import some
 from robustness.base.toml import parse_toml, read_toml
 from robustness.base.validation import (
@@ -55,12 +56,14 @@ from robustness.base.validation import (
     checked,
     expected,
     parsed_by,
+    table_with_options,
 )
 from robustness.datasets import ImageNetCTree
 from robustness.images.framing import STUDY_SIDE, Framing, Overrides, Picture, check_framing
 from robustness.images.pixels import BITS
 from robustness.measure.condition import Condition, StoredCondition, StoredTable, pool_profiles
 from robustness.measure.domain import Domain, domain_of
+from robustness.measure.options import RequestOptions
 from robustness.models.record import REGISTRY as MODELS
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import SAVED_AS_JPEG, Perturbation, check_seed
@@ -170,18 +173,14 @@ def _condition(values: Any) -> Condition:
     return Condition.from_dict(values)
 
 
-class RequestTable(StrictTable):
-    """The keys of a TOML file.
+class _ModelsAndConditions(StrictTable):
+    """The keys of a TOML file that are no options.
 
     A profile, which has a ``match``, may be without a ``condition``: then nothing was found that
     could be evaluated.
     """
 
     models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
-    seed: int = 0
-    fit: str | None = None
-    side: int | None = None
-    remedies: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
     condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(default_factory=list)
     domain: Annotated[Domain | None, parsed_by(domain_of)] = None
     match: dict[str, Any] | None = None
@@ -194,6 +193,10 @@ class RequestTable(StrictTable):
         if not self.condition and self.domain is None and self.match is None:
             raise RefusedError("expected one or more tables [[condition]], got none")
         return self
+
+
+RequestTable = table_with_options(_ModelsAndConditions, RequestOptions)
+"""The keys of a TOML file."""
 
 
 @dataclass(frozen=True)
@@ -340,11 +343,7 @@ class Request:
 def make_spec(
     model_names: Sequence[str] | None,
     conditions: Sequence[Condition],
-    *,
-    seed: int = 0,
-    fit: str | None = None,
-    side: int | None = None,
-    remedies: Sequence[str] = (),
+    **given: Unpack[RequestOptions],
 ) -> Request:
     """A checked request; without ``model_names`` it has the default selection.
 
@@ -353,44 +352,42 @@ def make_spec(
     ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range, no
     condition, or one in a profile and elsewhere.
     """
+    options = options_of(RequestOptions, given)
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")
     names = models.resolve(list(model_names) if model_names else None)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
-    framings = tuple((name, framing(fit, side, name)) for name in names)
+    framings = tuple((name, framing(options["fit"], options["side"], name)) for name in names)
     conditions = tuple(dict.fromkeys(conditions))
     _check_profiles(conditions)
-    chains = parse_all(remedies)
-    return Request(hashes, conditions, framings, check_seed(seed), remedies=chains)
+    chains = parse_all(options["remedies"])
+    return Request(hashes, conditions, framings, check_seed(options["seed"]), remedies=chains)
 
 
 def domain_spec(
     domain: Domain,
     model_names: Sequence[str] | None = None,
-    *,
-    seed: int = 0,
-    fit: str | None = None,
-    side: int | None = None,
-    remedies: Sequence[str] = (),
+    **given: Unpack[RequestOptions],
 ) -> Request:
     """The request that tests ``domain``, under all its conditions and with its framing.
 
     Raises ``ParameterError`` for a ``fit`` or ``side`` other than the domain's, and what
     ``make_spec`` raises.
     """
-    for name, given, declared in (("fit", fit, domain.fit), ("side", side, domain.side)):
-        if given is not None and declared is not None and given != declared:
+    options = options_of(RequestOptions, given)
+    for name, wanted, declared in (
+        ("fit", options["fit"], domain.fit),
+        ("side", options["side"], domain.side),
+    ):
+        if wanted is not None and declared is not None and wanted != declared:
             raise ParameterError(
-                f"Expected the {name} of the domain {domain.name!r}, {declared}, got {given}."
+                f"Expected the {name} of the domain {domain.name!r}, {declared}, got {wanted}."
             )
-    spec = make_spec(
-        model_names,
-        domain.conditions,
-        seed=seed,
-        fit=domain.fit if fit is None else fit,
-        side=domain.side if side is None else side,
-        remedies=remedies,
-    )
+    if options["fit"] is None:
+        options["fit"] = domain.fit
+    if options["side"] is None:
+        options["side"] = domain.side
+    spec = make_spec(model_names, domain.conditions, **options)
     return replace(spec, domain=domain)
 
 
@@ -433,7 +430,7 @@ def read_conditions(name: str, data: bytes | None = None) -> tuple[Condition, ..
     return _conditions_of(checked(RequestTable, values, name), name)
 
 
-def _conditions_of(table: RequestTable, name: str) -> tuple[Condition, ...]:
+def _conditions_of(table: _ModelsAndConditions, name: str) -> tuple[Condition, ...]:
     """The conditions of the file called ``name``, each once; raises if there are none."""
     if table.domain is not None:
         return table.domain.conditions
@@ -452,23 +449,11 @@ def read_request(path: Path, model_names: Sequence[str] | None = None) -> Reques
     raises.
     """
     table = checked(RequestTable, read_toml(path), str(path))
+    options = options_of(RequestOptions, dict(table))
+    names = table.models or model_names
     if table.domain is not None:
-        return domain_spec(
-            table.domain,
-            table.models or model_names,
-            seed=table.seed,
-            fit=table.fit,
-            side=table.side,
-            remedies=table.remedies,
-        )
-    return make_spec(
-        table.models or model_names,
-        _conditions_of(table, str(path)),
-        seed=table.seed,
-        fit=table.fit,
-        side=table.side,
-        remedies=table.remedies,
-    )
+        return domain_spec(table.domain, names, **options)
+    return make_spec(names, _conditions_of(table, str(path)), **options)
 
 
 def study_conditions(

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from robustness import metrics, models
 from robustness.base.errors import LabelError, ParameterError, RobustnessError, RunError
@@ -34,6 +34,7 @@ from robustness.images.framing import Picture
 from robustness.images.pixels import to_png
 from robustness.measure.condition import CLEAN, Condition
 from robustness.measure.labels import is_correct
+from robustness.measure.options import ImageOptions
 from robustness.measure.request import Request
 from robustness.models.record import Labels
 from robustness.runs.cases import CASE_COLUMNS, RowSelection
@@ -74,22 +75,26 @@ class ExportProgress(Progress):
 
 
 def plan_without_models(
-    source: str | Dataset, spec: Request, *, classes: Labels | None = None, **selection: Any
+    source: str | Dataset,
+    spec: Request,
+    *,
+    classes: Labels | None = None,
+    **options: Unpack[ImageOptions],
 ) -> tuple[Plan, tuple[str, ...]]:
     """The plan for no model in particular, and the names to write as labels, if any.
 
     The labels are of ``classes``, else of those of the models of ``spec``; if they are not, they
-    are themselves the classes, and written by name. ``selection`` and what is raised are those of
+    are themselves the classes, and written by name. ``options`` and what is raised are those of
     ``plan``.
     """
     dataset = open_dataset(source) if isinstance(source, str) else source
     try:
-        return plan(dataset, spec, classes=classes, **selection), ()
+        return plan(dataset, spec, classes=classes, **options), ()
     except LabelError:
         if classes is not None:
             raise
     classes = classes_of(dataset)
-    return plan(dataset, spec, classes=classes, **selection), classes.names
+    return plan(dataset, spec, classes=classes, **options), classes.names
 
 
 def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportProgress]:

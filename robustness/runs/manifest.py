@@ -18,7 +18,7 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.files import read_regular, write_whole
 from robustness.base.validation import CONFIG, checked_json
-from robustness.datasets import LABELLINGS
+from robustness.measure.options import Labelling
 from robustness.measure.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
@@ -65,7 +65,7 @@ class DatasetRecord:
 
     source: Text
     title: Text
-    labelling: Annotated[str, Field(pattern=f"^({'|'.join(LABELLINGS)})$")]
+    labelling: Labelling
     limit: Pictures | None
     sample: Pictures | None
     pictures: Pictures

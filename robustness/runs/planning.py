@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError, RunError
+from robustness.base.options import options_of
 from robustness.base.text import counted, in_bytes
 from robustness.base.turns import duration
 from robustness.datasets import FOLDERS, Dataset, ImageNetCTree, entry_class_indices, open_dataset
+from robustness.measure.options import ImageOptions, Labelling
 from robustness.measure.request import Request
 from robustness.measure.rows import plugins_of
 from robustness.models.record import Labels
@@ -46,12 +48,8 @@ def plan(
     source: str | Dataset,
     spec: Request,
     *,
-    labelling: str = FOLDERS,
-    limit: int | None = None,
-    sample: int | None = None,
-    batch: int | None = None,
-    own_classes: bool = False,
     classes: Labels | None = None,
+    **given: Unpack[ImageOptions],
 ) -> Plan:
     """Lists the images of ``source``, unless they are already, and finds their classes.
 
@@ -61,6 +59,8 @@ def plan(
     labels name. The labels are of ``classes``, by default of those of the models. Raises
     ``ParameterError`` where the source, a label or a number cannot be used.
     """
+    options = options_of(ImageOptions, given)
+    batch = options["batch"]
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise ParameterError(
             f"Expected 1 to {MAX_BATCH} images per batch, got {batch}.",
@@ -68,21 +68,21 @@ def plan(
         )
     dataset = open_dataset(source) if isinstance(source, str) else copy(source)
     _check_stored(dataset, spec)
-    dataset.select(limit, sample, spec.seed)
+    dataset.select(options["limit"], options["sample"], spec.seed)
     if classes:
         label_sets = [classes]
     else:
         label_sets = [labels for labels, _ in models.by_labels(spec.model_names)]
-    labels = entry_class_indices(dataset, label_sets, labelling)
-    if own_classes:
+    labels = entry_class_indices(dataset, label_sets, options["labelling"])
+    if options["own_classes"]:
         spec = replace(spec, classes=_own_classes(labels))
-    record = record_of(dataset, labelling, limit, sample)
+    record = record_of(dataset, options["labelling"], options["limit"], options["sample"])
     return Plan(spec, dataset, labels, batch or default_batch(spec), record)
 
 
 def record_of(
     dataset: Dataset,
-    labelling: str = FOLDERS,
+    labelling: Labelling = FOLDERS,
     limit: int | None = None,
     sample: int | None = None,
 ) -> DatasetRecord:

@@ -17,12 +17,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError, UnknownNameError
+from robustness.base.options import Field, fields_of
 from robustness.base.roles import Action
 from robustness.base.text import counted, plain, some, visible
 from robustness.images.decoding import ACCEPTED_EXTENSIONS
 from robustness.images.decoding import REGISTRY as SAMPLES
 from robustness.images.framing import FITS, STUDY_FRAMING, Overrides, Picture
 from robustness.measure.labels import sample_class
+from robustness.measure.options import ViewOptions
 from robustness.measure.request import by_framing, framing
 from robustness.models.record import imagenet
 from robustness.perturbations.record import MAX_SEED
@@ -142,6 +144,42 @@ def _model_texts() -> dict[str, str]:
     return texts
 
 
+_VIEW = fields_of(ViewOptions)
+
+
+def option_input(field: Field) -> Any:
+    """Draw the input of an option, with its default; return its value."""
+    option = field.option
+    if option.choices is not None:
+        return one_of(
+            option.label, option.choices, field.key, first=option.default, help=option.help
+        )
+    if field.kind is bool:
+        return st.toggle(
+            option.label, option.default, key=field.key, bind="query-params", help=option.help
+        )
+    if field.kind in (int, int | None):
+        return st.number_input(
+            option.label,
+            min_value=option.least,
+            value=option.default,
+            step=1,
+            key=field.key,
+            bind="query-params",
+            placeholder=option.blank,
+            help=option.help,
+        )
+    text = st.text_input(
+        option.label,
+        option.default,
+        key=field.key,
+        bind="query-params",
+        placeholder=option.blank,
+        help=option.help,
+    )
+    return text or option.default
+
+
 def seed_input() -> int:
     """Draw the seed of the random perturbations."""
     state = st.session_state
@@ -151,7 +189,7 @@ def seed_input() -> int:
         state["seed"] = last
         st.query_params["seed"] = str(last)
     seed = st.number_input(
-        "Seed",
+        _VIEW["seed"].option.label,
         min_value=0,
         max_value=MAX_SEED,
         step=1,
@@ -439,7 +477,7 @@ def _freeze() -> None:
 def fit_input(key: str) -> str:
     """Draw the choice of how images become square."""
     return one_of(
-        "Fit to the square that models see",
+        _VIEW["fit"].option.label,
         (AS_DESCRIBED, *FITS),
         key,
         goes_along=True,
@@ -452,7 +490,7 @@ def fit_input(key: str) -> str:
 def side_input(key: str) -> str:
     """Draw the choice of the side of that square, in pixels."""
     return one_of(
-        "Side of that square (px)",
+        _VIEW["side"].option.label,
         (AS_DESCRIBED, *map(str, _sides())),
         key,
         goes_along=True,

@@ -19,6 +19,7 @@ from robustness import api, models, report, runs
 from robustness.base.errors import ParameterError, RunError
 from robustness.images.framing import Framing
 from robustness.measure.condition import Condition, named, short
+from robustness.measure.options import Labelling
 from robustness.measure.rows import TOLERANCE, stored
 from robustness.report.blocks import Map
 from robustness.runs.comparison import compare_rows, flips, row_changes
@@ -78,7 +79,7 @@ def test_a_run_evaluated_again_has_the_same_rows(original: runs.Run, tmp_path: P
 
 @pytest.mark.parametrize("labelling", ["folders", "none"])
 def test_the_selection_the_labels_and_the_batch_are_those_of_the_run(
-    photos: Path, tmp_path: Path, labelling: str
+    photos: Path, tmp_path: Path, labelling: Labelling
 ) -> None:
     plan = runs.plan(str(photos), spec(), labelling=labelling, limit=5, sample=3, batch=1)
     run = finished(plan, tmp_path / "runs")

@@ -144,14 +144,10 @@ def _planned(new: NewRun, digest: str, written: tuple[int, ...], _look: Look) ->
     Raises ``LabelError`` for classes that cannot be used, with advice for the controls here.
     """
     frames_per_image = len(new.spec.by_framing) * (1 + len(new.spec.conditions))
+    options = new.options.copy()
+    options["batch"] = max(1, FRAMES_AT_ONCE // frames_per_image)
     try:
-        plan = runs.plan(
-            dataset_of(new.source, written),
-            new.spec,
-            labelling=new.labelling,
-            limit=new.limit,
-            batch=max(1, FRAMES_AT_ONCE // frames_per_image),
-        )
+        plan = runs.plan(dataset_of(new.source, written), new.spec, **options)
     except LabelError as error:
         raise LabelError(f"{error} {WITHOUT_CLASSES}") from error
     return plan, summary(plan, _look)

@@ -11,13 +11,15 @@ import streamlit as st
 from robustness.base import settings
 from robustness.base.errors import ParameterError
 from robustness.base.files import file_errors
+from robustness.base.options import fields_of, options_of
 from robustness.base.roles import Action
 from robustness.base.text import counted, plain
 from robustness.base.toml import parse_toml
-from robustness.datasets import FOLDERS, KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
+from robustness.datasets import KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.images.decoding import ACCEPTED_EXTENSIONS
 from robustness.matching import Match
 from robustness.measure.condition import Condition, pool_profiles
+from robustness.measure.options import EvaluationOptions, ImageOptions, RequestOptions
 from robustness.measure.request import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
@@ -36,7 +38,14 @@ from robustness.runs import MatchRequest, find_match, title_of
 from robustness.ui import session
 from robustness.ui.evaluations import limits
 from robustness.ui.evaluations.table import PROFILE, forget_limits
-from robustness.ui.inputs import fit_input, model_input, overrides_of, seed_input, side_input
+from robustness.ui.inputs import (
+    fit_input,
+    model_input,
+    option_input,
+    overrides_of,
+    seed_input,
+    side_input,
+)
 from robustness.ui.session import (
     RUN,
     keep_in_link,
@@ -59,11 +68,8 @@ _SUITES = {
     OWN_CHOICE: "My own choice",
     FROM_FILE: "A file",
 }
-_LABELLINGS = {
-    FOLDERS: "from subfolders or the table",
-    KNOWN: "known classes only",
-    NO_LABELS: "none",
-}
+_FIELDS = fields_of(EvaluationOptions)
+_LABELLINGS = _FIELDS["labelling"].option.choices or {}
 
 WITHOUT_CLASSES = (
     f"Under Settings, Classes: choose {_LABELLINGS[KNOWN]!r} to evaluate these images without a "
@@ -113,8 +119,7 @@ class NewRun(NamedTuple):
 
     source: str
     spec: Request
-    labelling: str
-    limit: int | None
+    options: ImageOptions
 
 
 def question_input() -> str:
@@ -146,15 +151,8 @@ def run_input(question: str) -> NewRun | None:
         chosen = _settings_input(matched)
     if source is None or not model_names or not chosen.conditions:
         return None
-    spec = make_spec(
-        model_names,
-        chosen.conditions,
-        seed=chosen.seed,
-        fit=chosen.fit,
-        side=chosen.side,
-        remedies=chosen.remedies,
-    )
-    return NewRun(source, spec, chosen.labelling, chosen.limit)
+    spec = make_spec(model_names, chosen.conditions, **options_of(RequestOptions, chosen.options))
+    return NewRun(source, spec, options_of(ImageOptions, chosen.options))
 
 
 def _draw_profile(answer: Match) -> None:
@@ -205,15 +203,10 @@ def _matched() -> Matched | None:
 
 
 class _Settings(NamedTuple):
-    """What has a default: the arguments of ``make_spec``, how images get classes, and how many."""
+    """What has a default."""
 
     conditions: tuple[Condition, ...]
-    remedies: Sequence[str]
-    seed: int
-    fit: str | None
-    side: int | None
-    labelling: str
-    limit: int | None
+    options: EvaluationOptions
 
 
 def _settings_input(matched: Matched | None) -> _Settings:
@@ -224,7 +217,7 @@ def _settings_input(matched: Matched | None) -> _Settings:
         labels = {remedy.name: remedy.label for remedy in REMEDIES if remedy.range is None}
         keep_in_link("tried_remedies", labels, [])
         remedies = st.multiselect(
-            "Remedies",
+            _FIELDS["remedies"].option.label,
             list(labels),
             format_func=labels.__getitem__,
             key="tried_remedies",
@@ -233,30 +226,23 @@ def _settings_input(matched: Matched | None) -> _Settings:
             "says what it gains, what it costs on originals, and how long it takes.",
         )
     with right:
-        labelling = one_of(
-            "Classes", _LABELLINGS, "labelling", help="With classes the run has accuracies, too."
-        )
+        labelling = option_input(_FIELDS["labelling"])
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            limit: int | None = st.number_input(
-                "Max images",
-                min_value=1,
-                value=None,
-                step=1,
-                key="limit",
-                bind="query-params",
-                placeholder="all",
-            )
+            limit = option_input(_FIELDS["limit"])
             seed = seed_input()
         fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
-    return _Settings(
-        conditions=conditions,
-        remedies=remedies,
-        seed=seed,
-        fit=fit,
-        side=side,
-        labelling=labelling,
-        limit=limit,
-    )
+        chosen = {
+            "remedies": remedies,
+            "labelling": labelling,
+            "limit": limit,
+            "seed": seed,
+            "fit": fit,
+            "side": side,
+        }
+        for field in _FIELDS.values():
+            if field.option.label and field.name not in chosen:
+                chosen[field.name] = option_input(field)
+    return _Settings(conditions, options_of(EvaluationOptions, chosen))
 
 
 def last_written(source: str) -> tuple[int, ...]:

@@ -1,0 +1,111 @@
+"""The options of evaluations, and of all else that shows images to models.
+
+The command line, Python, files of requests, the form and docs have them from here; see
+``base.options``. Models and conditions are no options: each of these names them in its own way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias, TypedDict
+
+from robustness.base.errors import ParameterError
+from robustness.base.options import Option
+
+
+def _side(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text):
+        raise ParameterError(
+            f"expected a side in pixels, such as 384, got {text!r}; the side of a model is part of "
+            "its description"
+        )
+    return int(text)
+
+
+class ViewOptions(TypedDict, total=False):
+    """How models see images, and what is random."""
+
+    seed: Annotated[
+        int, Option(0, "seed of what is random (default: 0)", metavar="N", label="Seed")
+    ]
+    fit: Annotated[
+        str | None,
+        Option(
+            None,
+            "how an image becomes square, for all models (default: as each is described)",
+            metavar="crop|squash|letterbox",
+            label="Fit to the square that models see",
+            key="dataset_fit",
+        ),
+    ]
+    side: Annotated[
+        int | None,
+        Option(
+            None,
+            "side of that square, for all models (default: as each is described)",
+            metavar="PIXELS",
+            read=_side,
+            label="Side of that square (px)",
+            key="dataset_side",
+        ),
+    ]
+
+
+class RequestOptions(ViewOptions, total=False):
+    """What a request has beside its models and conditions; the keys of its TOML file."""
+
+    remedies: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            "try remedies, such as median,autocontrast,tta or median+tta; see `remedies`",
+            metavar="A,B",
+            label="Remedies",
+            key="tried_remedies",
+        ),
+    ]
+
+
+Labelling: TypeAlias = Literal["folders", "known", "none"]
+"""Where classes come from, as ``datasets`` explains it."""
+
+
+class ImageOptions(TypedDict, total=False):
+    """Which images of a source are evaluated, how many at once, and what their classes are."""
+
+    limit: Annotated[
+        int | None,
+        Option(None, "the first N images", metavar="N", label="Max images", blank="all", least=1),
+    ]
+    sample: Annotated[
+        int | None, Option(None, "N images drawn at random with the seed", metavar="N")
+    ]
+    batch: Annotated[int | None, Option(None, "images per batch (default: by memory)", metavar="N")]
+    own_classes: Annotated[
+        bool,
+        Option(
+            False,
+            "predict among the classes of the dataset alone, as published for ImageNet-A and -R",
+        ),
+    ]
+    labelling: Annotated[
+        Labelling,
+        Option(
+            "folders",
+            "true classes from subfolders or the table (default); known: the same, but other "
+            "names count as no class; or none",
+            flag="--labels",
+            choices={
+                "folders": "from subfolders or the table",
+                "known": "known classes only",
+                "none": "none",
+            },
+            label="Classes",
+            help="With classes the run has accuracies, too.",
+        ),
+    ]
+
+
+class EvaluationOptions(RequestOptions, ImageOptions, total=False):
+    """All options of an evaluation."""
