@@ -197,15 +197,22 @@ def report(run: Run | Comparison, to: str | PathLike[str]) -> list[Path]:
 
 
 @checked_call
-def check(run: Run, budget: str | PathLike[str], *, baseline: Run | None = None) -> all_gate.Check:
+def check(
+    run: Run, budget: Domain | str | PathLike[str], *, baseline: Run | None = None
+) -> all_gate.Check:
     """Hold ``run`` against the budget in a TOML file; ``.passed`` and ``.broken`` say how it went.
 
+    A domain, or its file, is a budget with its limit on each of its conditions.
     ``baseline`` is the run that limits of regression compare with. Raises ``ParameterError`` for a
     budget that cannot be checked.
     """
     from robustness import gate as all_gate  # with the reports, which are slow to import
 
-    return all_gate.check(all_gate.read_budget(Path(budget)), run, baseline)
+    if isinstance(budget, Domain):
+        limits = all_gate.Budget(Path(budget.name), (), domain=budget)
+    else:
+        limits = all_gate.read_budget(Path(budget))
+    return all_gate.check(limits, run, baseline)
 
 
 @checked_call

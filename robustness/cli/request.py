@@ -224,6 +224,12 @@ def names_models(options: argparse.Namespace) -> bool:
     return bool(read_toml(options.request).get("models"))
 
 
+def names_conditions(options: argparse.Namespace) -> bool:
+    """Return whether an option says what the conditions are."""
+    choices = ("request", "perturbations", "conditions", "suite", "domain")
+    return bool(_set_options(options, (*choices, *_DEGREE_OPTIONS)))
+
+
 def option_names(options: argparse.Namespace, *others: str) -> str:
     """List those options of ``add_request`` and ``others`` that are set, as typed; "" for none."""
     return _set_options(options, (*_REQUEST_OPTIONS, *_IMAGE_OPTIONS, "request", *others))

@@ -262,7 +262,9 @@ def add_check(parsers: Parsers) -> None:
         metavar="RUN|SOURCE",
         help=f"{RUN}; or a source as for evaluate, which is then evaluated",
     )
-    checked.add_argument("--budget", type=Path, required=True, metavar="FILE.toml")
+    checked.add_argument(
+        "--budget", type=Path, metavar="FILE.toml", help="a budget, or a domain; or use --domain"
+    )
     add_shared(checked, "--baseline")
     checked.add_argument("--junit", type=Path, metavar="FILE.xml", help="also write JUnit XML")
     checked.add_argument("--summary", type=Path, metavar="FILE.md", help="also write Markdown")
@@ -280,14 +282,17 @@ def check_command(options: argparse.Namespace) -> int:
     """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run."""
     from robustness import gate, runs
 
-    budget = gate.read_budget(options.budget)
+    budget = _budget_to_check(options)
     baseline = baseline_of(budget, options)
     expect_writable(options.junit, options.summary)
     folder = _saved_folder(options.run, options.out)
     if folder is None:
+        if budget.domain is not None and not request.names_conditions(options):
+            options.domain = options.budget  # is evaluated as well as checked
         # An earlier run of the same request is taken or continued rather than computed twice.
         run = evaluate.evaluated(options, options.run, resume=True)
     else:
+        options.domain = None  # which is the budget
         without_effect = request.option_names(options, "engine", "address")
         if without_effect:
             raise ParameterError(
@@ -308,6 +313,20 @@ def check_command(options: argparse.Namespace) -> int:
     else:
         _print_check(check)
     return 0 if check.passed else 1
+
+
+def _budget_to_check(options: argparse.Namespace) -> Budget:
+    """Return the budget of --budget, or the domain of --domain."""
+    from robustness import gate
+
+    if options.budget is not None:
+        return gate.read_budget(options.budget)
+    if options.domain is None:
+        raise ParameterError("Expected limits in --budget, or a domain in --domain, got neither.")
+    budget = gate.read_budget(options.domain)
+    if budget.domain is None:
+        raise ParameterError(f"Expected a domain in {options.domain}, got a budget: use --budget.")
+    return budget
 
 
 def _saved_folder(run: str, out: Path) -> Path | None:

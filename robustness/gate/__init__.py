@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from robustness.gate.gate import (
     BREAKING,
-    BROKEN,
-    KEPT,
     LIMITS,
-    NOT_SHOWN,
     Budget,
     Check,
     as_dict,
@@ -19,6 +16,7 @@ from robustness.gate.gate import (
     read_budget,
     rule_out,
 )
+from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, UNTESTED
 
 __all__ = [
     "BREAKING",
@@ -26,6 +24,7 @@ __all__ = [
     "KEPT",
     "LIMITS",
     "NOT_SHOWN",
+    "UNTESTED",
     "Budget",
     "Check",
     "as_dict",

@@ -47,6 +47,7 @@ from robustness.base.text import counted, did_you_mean, figure_text, format_figu
 from robustness.base.toml import parse_toml, read_toml
 from robustness.base.validation import RefusedError, StrictTable, checked, expected
 from robustness.measure.condition import Condition, named, perturbation_label, perturbation_name
+from robustness.measure.domain import Domain, domain_of
 from robustness.measure.request import Request
 from robustness.models.record import model_name
 from robustness.report.facts import own_preprocessing, trained_on
@@ -57,6 +58,10 @@ from robustness.runs import Run, compare
 from robustness.runs.comparison import paired_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics import FEWEST
+from robustness.statistics.domain import FIGURES as DOMAIN_FIGURES
+from robustness.statistics.domain import judge_domain
+from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, ROUNDING, UNTESTED
+from robustness.statistics.limits import outcome as outcome_of
 from robustness.statistics.pairs import changes
 from robustness.statistics.tables import model_tables
 from robustness.statistics.threshold import FEWEST_UNITS, MAX_ERROR, SUITE
@@ -244,13 +249,15 @@ class Budget:
     """The content of a budget file.
 
     ``rules`` are in the order of the file. ``baseline`` is the folder or id of a run, as written.
-    ``unsure_fails`` says whether a limit that is not shown to be kept fails the gate.
+    ``unsure_fails`` says whether a limit that is not shown to be kept fails the gate. A ``domain``
+    has a limit of its own on each of its conditions.
     """
 
     path: Path
     rules: tuple[Rule, ...]
     baseline: str | None = None
     unsure_fails: bool = True
+    domain: Domain | None = None
 
     @property
     def compares(self) -> bool:
@@ -300,12 +307,14 @@ class Budget:
 
 
 def read_budget(path: Path, data: bytes | None = None) -> Budget:
-    """Return the budget in the TOML file ``path``.
+    """Return the budget in the TOML file ``path``, which may be a domain.
 
     ``data`` are the bytes of the file if they were read already. Raises ``ParameterError`` for an
     invalid budget.
     """
     values = read_toml(path) if data is None else parse_toml(data, path.name)
+    if "ranges" in values:
+        return Budget(path, (), domain=domain_of(values, str(path)))
     file = checked(_File, values, str(path))
     rule_count = len(file.limit)
     if rule_count > MAX_RULES:
@@ -319,10 +328,6 @@ def read_budget(path: Path, data: bytes | None = None) -> Budget:
         unsure_fails=file.when_unsure == "fail",
     )
 
-
-KEPT = "kept"
-BROKEN = "broken"
-NOT_SHOWN = "not shown"
 
 Entry = Mapping[str, Any]
 """A record of a table of ``statistics``."""
@@ -347,6 +352,7 @@ class Verdict:
     - ``of`` is the name of the figure in ``statistics``. For ``max_regression`` this is the robust
       accuracy under attack on labelled images, otherwise the consistency.
     - ``max_error`` is the error that a safe threshold promises, for limits on what it accepts.
+    - ``requirements`` are the ids of what asks for a limit of a domain.
     - ``attacked`` is how many of the ``images`` consistency counts under attack, which are those
       with a prediction to break. It is None without attacks, and for figures that count every
       image.
@@ -367,6 +373,7 @@ class Verdict:
     of: str = "consistency"
     max_error: float | None = None
     attacked: int | None = None
+    requirements: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -374,6 +381,8 @@ class Verdict:
         if self.limit == BREAKING:
             return f"{self.figure_text}; wanted: not below {self.limit_text}"
         sign = "at least" if self.limit.startswith("min") else "at most"
+        if self.outcome == UNTESTED:
+            return f"{self.figure_text}; wanted: {sign} {self.limit_text}"
         images = counted(self.images, "image")
         if self._leaves_out_images:
             images += f", {self.attacked:,} attacked"
@@ -401,6 +410,8 @@ class Verdict:
             if low == high:
                 return f"breaks at {low}"
             return f"breaks at {low} to {high}"
+        if self.outcome == UNTESTED:
+            return "not tested"
         if self.value is None:
             return "no threshold"
         value = format_figure(self.value, ".1%")
@@ -439,7 +450,7 @@ class Check:
         """The verdicts that fail the gate."""
         failing = {BROKEN}
         if self.budget.unsure_fails:
-            failing.add(NOT_SHOWN)
+            failing |= {NOT_SHOWN, UNTESTED}
         return [verdict for verdict in self.verdicts if verdict.outcome in failing]
 
     @property
@@ -490,7 +501,54 @@ def check(
         # Of several limits of a kind, the last that fits counts.
         for verdict in verdicts:
             verdict_by_limit[verdict.model, verdict.where, verdict.limit] = verdict
-    return Check(run, budget, tuple(verdict_by_limit.values()), tuple(notes))
+    verdicts = list(verdict_by_limit.values())
+    if budget.domain is not None:
+        names = list(spec.model_names)
+        if remedies:
+            names += remedied_ids
+        verdicts += _domain_verdicts(budget, names, tables)
+    return Check(run, budget, tuple(verdicts), tuple(notes))
+
+
+def _domain_verdicts(budget: Budget, model_names: Sequence[str], tables: Tables) -> list[Verdict]:
+    """Return the verdicts on each model under each condition of the domain.
+
+    Raises ``ParameterError`` for a run with none of the conditions, or without labels where the
+    limit needs them.
+    """
+    domain = budget.domain
+    assert domain is not None
+    kind, bound = domain.limit
+    verdicts = []
+    for judged in judge_domain(domain, tables.figures, model_names):
+        for each in judged.all:
+            verdict = Verdict(
+                model=each.model,
+                where=each.condition.named,
+                condition=each.condition.id,
+                perturbation=each.condition.name,
+                strength=each.condition.strength,
+                limit=kind,
+                wanted=bound,
+                value=each.value,
+                low=each.low,
+                high=each.high,
+                outcome=each.outcome,
+                images=each.images,
+                of=DOMAIN_FIGURES[kind],
+                requirements=domain.requirements_of(each.condition),
+            )
+            verdicts.append(verdict)
+    if all(verdict.outcome == UNTESTED for verdict in verdicts):
+        raise ParameterError(
+            f"{budget.path}: the run has no condition of the domain {domain.name!r}: evaluate it "
+            "with the domain."
+        )
+    if all(verdict.value is None for verdict in verdicts):
+        raise ParameterError(
+            f"{budget.path}: {kind} cannot be checked: the images of the run have no labels."
+        )
+    return verdicts
 
 
 def _rules_with_remedies(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> list[Rule]:
@@ -637,7 +695,7 @@ def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Verdict |
         value=value,
         low=low,
         high=high,
-        outcome=_outcome(limit, bound, low, high),
+        outcome=outcome_of(limit, bound, low, high),
         images=images,
         of=figure,
         attacked=attacked,
@@ -702,25 +760,6 @@ def _negated(value: float | None) -> float | None:
     return 0.0 - value
 
 
-_ROUNDING = 1e-9
-"""The error of sums, since 0.6 - 0.4 is not quite 0.2."""
-
-
-def _outcome(limit: str, bound: float, low: float | None, high: float | None) -> str:
-    """Return the outcome of a limit for a figure with an interval from ``low`` to ``high``."""
-    if low is None or high is None:
-        return NOT_SHOWN
-    if limit.startswith("max"):
-        kept = high <= bound + _ROUNDING
-        broken = low > bound + _ROUNDING
-    else:
-        kept = low >= bound - _ROUNDING
-        broken = high < bound - _ROUNDING
-    if kept:
-        return KEPT
-    return BROKEN if broken else NOT_SHOWN
-
-
 def _breaking(
     budget: Budget, rule: Rule, bound: float, figures: Sequence[Entry]
 ) -> Iterator[Verdict]:
@@ -744,7 +783,7 @@ def _breaking(
             continue
         smallest = min(entry["strength"] for entry in entries)
         largest = max(entry["strength"] for entry in entries)
-        if largest < bound - _ROUNDING:
+        if largest < bound - ROUNDING:
             raise ParameterError(
                 f"{budget.path}: {BREAKING} of {bound:g} cannot be checked: the run has "
                 f"{perturbation} up to strength {largest:g} only."
@@ -753,10 +792,10 @@ def _breaking(
         value = _first_below(level, entries, "consistency", unknown=1.0)
         high = _first_below(level, entries, "consistency_high", unknown=1.0)
         # A model that may break at the smallest strength may break below it as well.
-        may_break_earlier = low == smallest and bound < smallest - _ROUNDING
-        if low is None or (low >= bound - _ROUNDING and not may_break_earlier):
+        may_break_earlier = low == smallest and bound < smallest - ROUNDING
+        if low is None or (low >= bound - ROUNDING and not may_break_earlier):
             outcome = KEPT
-        elif high is not None and high < bound - _ROUNDING:
+        elif high is not None and high < bound - ROUNDING:
             outcome = BROKEN
         else:
             outcome = NOT_SHOWN
@@ -821,7 +860,7 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
                     # Without a threshold nothing is accepted.
                     interval = dict.fromkeys(interval)
             elif limit == "min_accepted":
-                outcome = _outcome(limit, bound, interval["low"], interval["high"])
+                outcome = outcome_of(limit, bound, interval["low"], interval["high"])
             else:
                 outcome = KEPT
             yield Verdict(
@@ -905,6 +944,7 @@ def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str,
     for outcome, verb in (
         (BROKEN, "it breaks the limit on"),
         (NOT_SHOWN, "too few images to show"),
+        (UNTESTED, "it was not tested on"),
     ):
         limits_of_model: dict[str, dict[str, list[str]]] = {}
         for verdict in check.broken:
@@ -948,12 +988,17 @@ def headline(check: Check) -> str:
         return f"Release passes: {limits} {verb}."
     failing = check.broken
     broken_count = sum(verdict.outcome == BROKEN for verdict in failing)
-    undecided_count = len(failing) - broken_count
+    untested_count = sum(verdict.outcome == UNTESTED for verdict in failing)
+    undecided_count = len(failing) - broken_count - untested_count
+    if broken_count == 0 and untested_count:
+        return f"Release fails: {untested_count} of {limits} untested, {undecided_count} undecided."
     if broken_count == 0:
         return f"Too few images to decide on the release: {undecided_count} of {limits} undecided."
     text = f"Release fails: {broken_count} of {limits} broken"
     if undecided_count:
         text += f", and {undecided_count} more undecided"
+    if untested_count:
+        text += f", {untested_count} untested"
     return f"{text}."
 
 
@@ -980,6 +1025,12 @@ def junit(check: Check) -> bytes:
             classname=_xml(f"robustness.{verdict.model}"),
             name=_xml(f"{verdict.limit}, {verdict.where}"),
         )
+        if verdict.requirements:
+            properties = ElementTree.SubElement(case, "properties")
+            for requirement in verdict.requirements:
+                ElementTree.SubElement(
+                    properties, "property", name="requirement", value=_xml(requirement)
+                )
         if verdict in broken:
             failure = ElementTree.SubElement(
                 case, "failure", message=_xml(verdict.sentence), type=verdict.outcome
@@ -999,7 +1050,7 @@ def _xml(text: str) -> str:
     return _NOT_XML.sub("\ufffd", text)
 
 
-_SIGNS = {BROKEN: "❌", NOT_SHOWN: "⚠️", KEPT: "✅"}
+_SIGNS = {BROKEN: "❌", UNTESTED: "❓", NOT_SHOWN: "⚠️", KEPT: "✅"}
 """The sign of each outcome, in the order of the table."""
 
 

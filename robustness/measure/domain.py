@@ -330,6 +330,14 @@ class Domain:
             each.low <= strengths.get(each.perturbation, 0.0) <= each.high for each in self.ranges
         )
 
+    def requirements_of(self, condition: Condition) -> tuple[str, ...]:
+        """The ids of the requirements that ask for ``condition``: the limit's, and its ranges'."""
+        ids = [self.requirement]
+        for each in self.ranges:
+            if each.perturbation in condition.perturbations:
+                ids.append(each.requirement)
+        return tuple(dict.fromkeys(name for name in ids if name))
+
     def _cell(self, *ranges: Range) -> Cell:
         return Cell(
             perturbations=tuple(each.perturbation for each in ranges),

@@ -27,6 +27,9 @@ from robustness.report.charts import forms, goodness, grouped, quantities
 from robustness.report.tables import Entry, Table, flat, in_brackets, percent, with_interval
 from robustness.runs.cases import RowSelection
 from robustness.statistics import Figures, ModelChoice
+from robustness.statistics.domain import FIGURES as DOMAIN_FIGURES
+from robustness.statistics.domain import Judged, JudgedCell, JudgedDomain
+from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN
 
 # Lengths in rem, to fit a map on an A4 page. Those of columns and labels are in maps.css as well.
 _CHARACTER_WIDTH = 0.45
@@ -122,7 +125,8 @@ class BandMap(NamedTuple):
 
     ``head`` is the title of the column of row labels, and ``columns`` are the titles of the others.
     Screen readers announce ``caption``. ``axis`` has the labels of the tiles in each column. With a
-    ``badge``, the first column is tinted and its title is followed by the badge.
+    ``badge``, the first column is tinted and its title is followed by the badge. A matrix has the
+    same things in rows and columns: a narrow screen writes the column beside each strip.
     """
 
     head: str
@@ -131,6 +135,7 @@ class BandMap(NamedTuple):
     caption: str = "Map"
     axis: CellAxis | None = None
     badge: str = ""
+    is_matrix: bool = False
 
     @property
     def html(self) -> str:
@@ -701,6 +706,73 @@ def _tile(model_name: str, cell: MapCell, tone: float, style: _CellStyle) -> Til
             title += f"; {meaning}"
             text += f"\N{THIN SPACE}{sign}" if sign else ""
     return Tile(tone, title, text=text, key=key)
+
+
+# --- the map of a domain -------------------------------------------------------------------------
+
+_OUTCOME_TONES = {KEPT: 0.75, BROKEN: -0.75}
+"""Grey is neither: not shown, with its figure, or untested, without one."""
+
+SIGNS = {BROKEN: "\N{BALLOT X}", NOT_SHOWN: "?", KEPT: "\N{CHECK MARK}"}
+"""By outcome, the worst first."""
+
+
+def domain_map(judged: JudgedDomain, *, keyed: bool = False) -> BandMap:
+    """Return the map of a model in a domain: its perturbations by its perturbations.
+
+    A cell has the shares in the middle and at the limit of both ranges, and on the diagonal those
+    of one perturbation alone. If ``keyed``, the key of a tile is the selection of its images.
+    """
+    domain = judged.domain
+    cells = {each.cell.perturbations: each for each in (*judged.singles, *judged.pairs)}
+    labels = [REGISTRY[name].label for name in domain.perturbations]
+    map_rows = []
+    for first, label in zip(domain.perturbations, labels, strict=True):
+        strips = []
+        for second in domain.perturbations:
+            # A pair has its perturbations in the order of the domain.
+            names = tuple(name for name in domain.perturbations if name in (first, second))
+            strips.append(_domain_strip(cells[names], keyed=keyed))
+        map_rows.append(MapRow(label, strips))
+    figure, _ = domain.limit
+    quantity = quantities()[DOMAIN_FIGURES[figure]]
+    return BandMap(
+        head="Diagonal: alone",
+        columns=labels,
+        rows=map_rows,
+        caption=f"{quantity} by pair of perturbations",
+        axis=CellAxis("both ranges", ("middle", "limit")),
+        is_matrix=True,
+    )
+
+
+def _domain_strip(judged: JudgedCell, *, keyed: bool) -> Strip:
+    conditions = dict.fromkeys([judged.middle, judged.limit])
+    tiles = [_domain_tile(each, keyed=keyed) for each in conditions]
+    texts = []
+    for each, place in zip(conditions, ("middle", "limit"), strict=False):
+        value = "" if each.value is None else f"{format_figure(each.value, '.0%')} "
+        texts.append(f"{place} {value}{each.outcome}")
+    return Strip(tiles, ", ".join(texts))
+
+
+def _domain_tile(judged: Judged, *, keyed: bool) -> Tile:
+    if judged.value is None:
+        return Tile(0.0, f"{judged.condition.short}: {judged.outcome}", text="\N{EN DASH}")
+    entry = judged.as_dict()
+    value = figure_text(entry, "value", ".1%")
+    bounds = in_brackets(flat({}, "value", entry), "value")
+    title = f"{judged.condition.short}: {value}{bounds}, n = {judged.images:,}: {judged.outcome}"
+    text = format_figure(judged.value, ".0%").rstrip("%")
+    key = ""
+    if keyed:
+        key = RowSelection(model=judged.model, conditions=(judged.condition.id,)).text
+    return Tile(
+        tone=_OUTCOME_TONES.get(judged.outcome, 0.0),
+        title=title,
+        text=f"{text}\N{THIN SPACE}{SIGNS[judged.outcome]}",
+        key=key,
+    )
 
 
 # --- the strength of a camera ---------------------------------------------------------------------

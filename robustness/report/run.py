@@ -9,7 +9,17 @@ from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.registry import Registry
 from robustness.base.text import counted, figure_text
-from robustness.report import choice, closing, failures, fixes, harm, methods, ranking, threshold
+from robustness.report import (
+    choice,
+    closing,
+    domain,
+    failures,
+    fixes,
+    harm,
+    methods,
+    ranking,
+    threshold,
+)
 from robustness.report.blocks import (
     BRACKETS,
     Data,
@@ -24,6 +34,7 @@ from robustness.report.blocks import (
     sentence,
 )
 from robustness.report.choice import CHOICE
+from robustness.report.domain import DOMAIN
 from robustness.report.facts import (
     own_preprocessing,
     preprocessing,
@@ -31,6 +42,7 @@ from robustness.report.facts import (
     shared_manifest,
     trained_on,
 )
+from robustness.report.harm import RUN_MAP
 from robustness.report.tables import Entry, labelled_text
 from robustness.runs import Run
 from robustness.statistics import Figures, ModelChoice
@@ -44,6 +56,7 @@ __all__ = [
 REGISTRY: Registry[Question[Any]] = Registry("question about a run")
 
 for _question in (
+    domain.DOMAIN,
     harm.RUN_MAP,
     choice.CHOICE,
     choice.TRADE_OFFS,
@@ -92,6 +105,8 @@ def of_run(run: Run) -> Report:
     brief: list[Titled | Text | Map] = []
     tables: dict[str, Sequence[Entry]] = {}
     for question in REGISTRY:
+        if question is RUN_MAP and spec.domain is not None:
+            continue  # a row for each composition, which the map of the domain shows by pairs
         section = question.section(figures)
         if section is not None:
             sections.append(section)
@@ -150,11 +165,12 @@ def answers(figures: RunFigures) -> list[tuple[str, str]]:
     """Return pairs of a question and a sentence, one of them on what the others are based on."""
     pairs: list[tuple[str, str]] = []
     for question in REGISTRY:
-        pairs += question.answers(figures.answer(question))
+        if question is not DOMAIN:
+            pairs += question.answers(figures.answer(question))
     chosen = figures.answer(CHOICE).chosen
     # The third, after the model to choose and the worst perturbation.
     pairs.insert(2, ("What is this based on?", basis(figures.statistics, chosen)))
-    return pairs
+    return [*DOMAIN.answers(figures.answer(DOMAIN)), *pairs]
 
 
 def note(figures: RunFigures) -> str:

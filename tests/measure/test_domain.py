@@ -64,6 +64,7 @@ def test_cells_set_their_perturbations_alone(domain: Domain) -> None:
     assert fog_and_noise.limit.id == "fog=0.3+gaussian_noise=0.2"
     assert fog_and_noise.middle.id == "fog=0.15+gaussian_noise=0.15"
     assert len(domain.pairs) == 6
+    assert domain.requirements_of(fog_and_noise.limit) == ("REQ-1", "REQ-7")
     assert all(domain.holds(condition) for condition in domain.conditions)
 
 

@@ -13,10 +13,11 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.gate.gate import Verdict
 from robustness.measure.condition import short
-from robustness.report import choice, harm
+from robustness.report import choice, domain, harm
 from robustness.report import run as report_run
 from robustness.report.blocks import FAILURES, Map
 from robustness.report.choice import CHOICE, ChoiceFigures
+from robustness.report.domain import DOMAIN
 from robustness.report.run import RunFigures
 from robustness.runs import Listed, Run
 from robustness.statistics import ModelChoice
@@ -26,7 +27,7 @@ from robustness.ui.evaluations import limits, table
 from robustness.ui.evaluations.images import VIEW
 from robustness.ui.html import html
 from robustness.ui.live import stories
-from robustness.ui.session import sentence
+from robustness.ui.session import one_of, sentence
 from robustness.ui.shared import cached
 
 _VERDICT_ROWS = 8
@@ -35,7 +36,7 @@ _VERDICT_PIXELS = 360
 
 _VERDICT_HEAD = ("Outcome", "Model", "Condition", "Limit", "Required", "Measured")
 
-_SIGNS = {gate.BROKEN: "✗", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
+_SIGNS = {gate.BROKEN: "✗", gate.UNTESTED: "–", gate.NOT_SHOWN: "?", gate.KEPT: "✓"}
 """By outcome, the worst first."""
 
 _MOST_IN_LINE = 4
@@ -76,6 +77,10 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
         answer = " ".join(chosen.sentences)
     else:
         _, answer = CHOICE.answers(figures.answer(CHOICE))[0]
+    if run.manifest.spec.domain is not None:
+        _draw_domain(run, figures.with_answer(CHOICE, ChoiceFigures(chosen, figures.statistics)))
+        st.caption(plain(f"{'By your criteria. ' if is_own else ''}{answer}"))
+        return chosen
     headline = answer
     if answer.startswith(chosen.sentences[0]):
         headline = chosen.sentences[0]
@@ -93,7 +98,12 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
     caption.append(answer.removeprefix(headline).strip())
     caption.append(f"{block.note} Click a cell for its failures.")
     if marks:
-        signs = ", ".join(f"{sign} {outcome}" for outcome, sign in _SIGNS.items())
+        has_untested = any(sign == _SIGNS[gate.UNTESTED] for sign, _ in marks.values())
+        signs = ", ".join(
+            f"{sign} {outcome}"
+            for outcome, sign in _SIGNS.items()
+            if outcome != gate.UNTESTED or has_untested
+        )
         caption.append(f"Limits: {signs}.")
     st.caption(plain(" ".join(filter(None, caption))))
     with st.container(key="run-map"):
@@ -101,6 +111,30 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
         open_failures = partial(st.session_state.update, {VIEW: FAILURES})
         draw.linked_map(block, run.id, open_failures)
     return chosen
+
+
+def _draw_domain(run: Run, figures: RunFigures) -> None:
+    """Draw where a model holds in the domain of ``run``, as a sentence, a map and tables."""
+    answer = figures.answer(DOMAIN)
+    chooser = domain.maps(answer, keyed=True)
+    name = next(iter(chooser.options))
+    if len(chooser.options) > 1:
+        name = one_of(chooser.label, chooser.options, chooser.key, first=name)
+    judged = next(each for each in answer.judged if each.model == name)
+    first, *others = domain.sentences(judged)
+    st.html(draw.headline(first if run.finished else f"So far: {first}"))
+    (block,) = chooser.read(name)
+    assert isinstance(block, Map)
+    st.caption(plain(" ".join([*others, block.note, "Click a cell for its images."])))
+    with st.container(key="run-map"):
+        st.html(html("style", css=_map_style(block)))
+        open_failures = partial(st.session_state.update, {VIEW: FAILURES})
+        draw.linked_map(block, run.id, open_failures)
+    draw.draw(domain.details(answer))
+
+
+_MATRIX_LINE = 2.5
+"""Height in rem of a band with its title, of a matrix on a phone."""
 
 
 def _map_style(block: Map) -> str:
@@ -112,7 +146,11 @@ def _map_style(block: Map) -> str:
     column_count = len(block.drawing.columns)
     title_height = 1.5 if block.drawing.axis is None else 2.5
     height = f"{1.43 * row_count + title_height:.1f}rem"
-    if column_count > _MOST_IN_LINE:
+    if block.drawing.is_matrix:
+        lines = ceil(column_count / 2)
+        phone_height = f"{row_count * (_MATRIX_LINE * lines + 1.5):.1f}rem"
+        phone_map = ""
+    elif column_count > _MOST_IN_LINE:
         phone_height = "80vh"
         phone_map = ".st-key-run-map .rb-map { max-height: 80vh; overflow: auto; --rb-map-top: 0 }"
     else:

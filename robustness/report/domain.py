@@ -1,0 +1,256 @@
+"""Where the models of a run hold within its domain: in which pairs of perturbations, and where not.
+
+A figure stands for one condition, with its own 95% interval: a limit is kept where the whole
+interval is above it, broken where it is below, and otherwise not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from robustness import models
+from robustness.base.text import all_of, counted, format_figure, in_sentence, join_names
+from robustness.measure.domain import Domain, Range
+from robustness.perturbations import REGISTRY
+from robustness.report import maps as report_maps
+from robustness.report.blocks import (
+    Block,
+    Chooser,
+    Map,
+    Need,
+    Question,
+    RunFigures,
+    Tables,
+    Text,
+    Titled,
+    model_label,
+)
+from robustness.report.choice import CHOICE
+from robustness.report.harm import RUN_MAP
+from robustness.report.tables import Column, Table
+from robustness.statistics import FEWEST
+from robustness.statistics.domain import Judged, JudgedDomain, judge_domain
+from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, UNTESTED
+
+
+class DomainFigures(NamedTuple):
+    """The domain of a run, None without one, and each model in it, in the order of the choice."""
+
+    domain: Domain | None
+    judged: Sequence[JudgedDomain] = ()
+
+
+def _figures(figures: RunFigures) -> DomainFigures:
+    domain = figures.run.manifest.spec.domain
+    if domain is None or not figures.run.row_count:
+        return DomainFigures(domain)
+    names = [entry["model"] for entry in figures.statistics.summary]
+    in_order = figures.answer(CHOICE).chosen.in_order(names)
+    entries = figures.statistics.by_perturbation
+    return DomainFigures(domain, judge_domain(domain, entries, in_order))
+
+
+def sentences(judged: JudgedDomain) -> list[str]:
+    """Return what holds of a model: in how many pairs, which are broken, and of the array."""
+    domain = judged.domain
+    kind, bound = domain.limit
+    quantity = kind.removeprefix("min_")
+    label = model_label(judged.model)
+    values = [each.value for each in judged.all if each.value is not None]
+    if not values:
+        reason = "the images have no labels" if quantity == "accuracy" else "nothing was measured"
+        return [f"Within the domain {domain.name}, {label} has no {quantity}: {reason}."]
+    kept = len(judged.pairs_with(KEPT))
+    total = len(judged.pairs)
+    share_of_pairs = f"{kept} of {counted(total, 'pair')}"
+    if kept == total:
+        share_of_pairs = all_of(total, "pair")
+    text = f"Within the domain {domain.name}, {label} keeps {100 * bound:g}% {quantity}"
+    text += f" in {share_of_pairs}"
+    broken = judged.pairs_with(BROKEN)
+    if broken:
+        worst = broken[0]
+        name = _pair_name(worst.cell.perturbations)
+        if len(broken) == 1:
+            text += f"; {name} is broken: {_rate(worst.worst)}"
+        else:
+            text += f"; {len(broken)} are broken, the worst {name}: {_rate(worst.worst)}"
+    open_pairs = len(judged.pairs_with(NOT_SHOWN))
+    if open_pairs:
+        text += f"; {open_pairs} not shown"
+    untested = len(judged.pairs_with(UNTESTED))
+    if untested:
+        text += f"; {untested} untested"
+    texts = [f"{text}."]
+    if judged.array:
+        texts.append(_array_sentence(judged))
+    return texts
+
+
+def _array_sentence(judged: JudgedDomain) -> str:
+    parts = []
+    for outcome in (KEPT, BROKEN, NOT_SHOWN, UNTESTED):
+        count = len(judged.rows_with(outcome))
+        if count:
+            parts.append(f"{count} {outcome}")
+    rows = counted(len(judged.array), "combination")
+    return f"Of {rows} of all ranges: {join_names(parts, len(parts))}."
+
+
+def _pair_name(names: Sequence[str]) -> str:
+    """The pair in words: "fog effect with random noise"."""
+    return " with ".join(in_sentence(REGISTRY[name].label) for name in names)
+
+
+def _rate(judged: Judged) -> str:
+    """The share with its interval: "36% (27 to 46)"."""
+    if judged.value is None:
+        return judged.outcome
+    value = format_figure(judged.value, ".0%")
+    if judged.low is None or judged.high is None:
+        return f"{value} (fewer than {FEWEST} images)"
+    low, high = (format_figure(100 * bound, ".0f") for bound in (judged.low, judged.high))
+    return f"{value} ({low} to {high})"
+
+
+def _answers(figures: DomainFigures) -> list[tuple[str, str]]:
+    pairs = []
+    for judged in figures.judged:
+        question = f"Where does {model_label(judged.model)} hold in the domain?"
+        pairs.append((question, " ".join(sentences(judged))))
+    return pairs
+
+
+def domain_map(judged: JudgedDomain, *, keyed: bool = False) -> Map:
+    """Return the map of a model, with what its cells mean; a click selects images if ``keyed``."""
+    kind, bound = judged.domain.limit
+    quantity = "correct" if kind == "min_accuracy" else "unchanged"
+    signs = ", ".join(f"{sign} {outcome}" for outcome, sign in report_maps.SIGNS.items())
+    note = (
+        f"Share {quantity}, in percent, in the middle and at the limit of both ranges; wanted: at "
+        f"least {100 * bound:g}%. {signs}, \N{EN DASH} untested."
+    )
+    link = RUN_MAP.link if keyed else ""
+    return Map("", report_maps.domain_map(judged, keyed=keyed), note, link)
+
+
+def maps(figures: DomainFigures, *, keyed: bool = False) -> Chooser:
+    """Return the maps of all models, of which a page shows one."""
+    judged_by_model = {judged.model: judged for judged in figures.judged}
+    titles = {name: models.label(name) for name in judged_by_model}
+
+    def read(model: str) -> list[Block]:
+        block = domain_map(judged_by_model[model], keyed=keyed)
+        if keyed:
+            return [block]
+        return [Map(titles[model], block.drawing, block.note)]
+
+    return Chooser("Model", "domain_model", titles, read, printed=list(titles))
+
+
+_PAIR_HEAD = "Pair"
+
+
+def pairs_table(figures: DomainFigures) -> Titled:
+    """Return the worse condition of each pair, by model; the worst pair comes first."""
+    pairs = []
+    for index in range(len(figures.judged[0].pairs)):
+        pairs.append([judged.pairs[index] for judged in figures.judged])
+    pairs.sort(key=lambda cells: min(cell.worst.sort_key for cell in cells))
+    rows = []
+    for cells in pairs:
+        texts = [f"{_rate(cell.worst)} {cell.outcome}" for cell in cells]
+        rows.append((cells[0].cell.label, *texts))
+    head = (_PAIR_HEAD, *(model_label(judged.model) for judged in figures.judged))
+    return Titled("Pairs, each by its worse condition", Table(head, rows))
+
+
+def _array_table(figures: DomainFigures) -> Titled:
+    """Return the rows of the array, by model; the worst comes first."""
+    rows_of_models = [
+        [judged.array[index] for judged in figures.judged]
+        for index in range(len(figures.judged[0].array))
+    ]
+    rows_of_models.sort(key=lambda tested: min(each.sort_key for each in tested))
+    rows = []
+    for tested in rows_of_models:
+        texts = [f"{_rate(each)} {each.outcome}" for each in tested]
+        rows.append((tested[0].condition.short, *texts))
+    head = ("All ranges together", *(model_label(judged.model) for judged in figures.judged))
+    return Titled("Covering array: all ranges together", Table(head, rows), long=True)
+
+
+_RANGE_COLUMNS: list[Column] = [
+    ("Perturbation", lambda each: each.record.label),
+    ("Strength", lambda each: f"{each.low:g} to {each.high:g}"),
+    ("Value", lambda each: _values(each)),
+    ("Requirement", lambda each: each.requirement),
+    ("Source", lambda each: each.source),
+]
+
+
+def _values(each: Range) -> str:
+    if not each.record.graded:
+        return "on or off"
+    return f"{each.record.value_text(each.low)} to {each.record.value_text(each.high)}"
+
+
+def declared(domain: Domain) -> list[Block]:
+    """Return what the domain declares, and what it leaves out."""
+    title = f"The domain {domain.name}: {domain.limit_text}"
+    if domain.owner:
+        title += f"; owner: {domain.owner}"
+    blocks: list[Block] = [Titled(title, Table.of_filled(domain.ranges, _RANGE_COLUMNS), long=True)]
+    if domain.outside:
+        outside = join_names(domain.outside, len(domain.outside))
+        blocks.append(Text(f"Outside what was tested: {outside}."))
+    return blocks
+
+
+def details(figures: DomainFigures) -> list[Block]:
+    """Return the tables behind the maps, and what the domain declares."""
+    assert figures.domain is not None
+    pairs = replace(pairs_table(figures), long=True)
+    return [pairs, _array_table(figures), *declared(figures.domain)]
+
+
+def _blocks(figures: DomainFigures) -> list[Block]:
+    if not figures.judged:
+        return []
+    texts = [Text(" ".join(sentences(judged))) for judged in figures.judged]
+    return [*texts, maps(figures), *details(figures)]
+
+
+def _brief(figures: DomainFigures) -> list[Titled | Text | Map]:
+    if not figures.judged:
+        return []
+    texts = [Text(" ".join(sentences(judged))) for judged in figures.judged]
+    return [pairs_table(figures), *texts]
+
+
+def _tables(figures: DomainFigures) -> Tables:
+    if not figures.judged:
+        return {}
+    entries = []
+    for judged in figures.judged:
+        for each in judged.all:
+            entries.append(each.as_dict())
+    return {"domain": entries}
+
+
+HAS_DOMAIN = Need("domain", lambda figures: figures.run.manifest.spec.domain is not None)
+
+DOMAIN = Question(
+    "domain",
+    "The domain",
+    _blocks,
+    "where each model holds, and which combinations break it",
+    figures=_figures,
+    view="",
+    needs=(HAS_DOMAIN,),
+    answers=_answers,
+    brief=_brief,
+    tables=_tables,
+)

@@ -1,0 +1,140 @@
+"""The domain of a run: a model that fails under two perturbations together alone is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import robustness as rb
+from benchmarks.support.stand_in_models import StandIn
+from robustness import gate, runs
+from robustness.base.errors import ParameterError
+from robustness.cli.main import main
+from robustness.measure.condition import Condition
+from robustness.measure.domain import domain_of
+from robustness.measure.request import domain_spec
+from robustness.models import Outputs
+from robustness.perturbations import Images
+from robustness.report import of_run, write
+from robustness.report.domain import DOMAIN, sentences
+from robustness.report.run import RunFigures
+from robustness.runs import engines
+from robustness.runs.engines import Chunk, Engine, Workload, chunks
+from robustness.statistics.domain import JudgedDomain, judge_domain
+from robustness.statistics.limits import BROKEN, KEPT, UNTESTED
+from tests.support.saved_runs import finished, use_stand_ins
+
+VALUES: dict[str, Any] = {
+    "name": "yard",
+    "owner": "Perception",
+    "min_accuracy": 0.5,
+    "requirement": "REQ-1",
+    "outside": ["lens flare"],
+    "ranges": {
+        "darkness": {"strength": [0, 0.4], "requirement": "REQ-2"},
+        "gaussian_noise": [0, 0.2],
+        "horizontal_flip": [0, 1],
+    },
+}
+
+
+class _Planted(StandIn):
+    """Answers class 0 but for dark and noisy images, to which it answers class 1."""
+
+    def __call__(self, images: Images) -> Outputs:
+        answers = super().__call__(images)
+        is_dark = images.mean((1, 2, 3)) < 0.45
+        is_noisy = images.std((1, 2)).mean(1) > 0.03
+        wrong = self.record.name == "SqueezeNet"
+        probabilities = np.full_like(answers.probabilities, 1e-6)
+        predicted = (is_dark & is_noisy & wrong).astype(int)
+        probabilities[np.arange(len(images)), predicted] = 0.99
+        return replace(answers, probabilities=probabilities)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
+    folder = tmp_path_factory.mktemp("domain")
+    photos = folder / "photos" / "n01440764"
+    photos.mkdir(parents=True)
+    for number in range(12):
+        grey = np.full((64, 64, 3), 150 + number, np.uint8)
+        Image.fromarray(grey).save(photos / f"{number}.png")
+
+    def planted(job: Workload, numbers: Sequence[int], _: str | None) -> Iterator[Chunk | None]:
+        def load(name: str, *, side: int) -> Any:
+            return _Planted(name, side)
+
+        return chunks(job, numbers, load=load)
+
+    with pytest.MonkeyPatch.context() as patch:
+        use_stand_ins(patch)
+        patch.setitem(engines.REGISTRY._records, "local", Engine("local", "planted", planted))
+        request = domain_spec(domain_of(VALUES), ["SqueezeNet", "EfficientNetLite0"], side=64)
+        yield finished(runs.plan(str(folder / "photos"), request), folder / "runs")
+
+
+def judged(run: runs.Run) -> dict[str, JudgedDomain]:
+    return {each.model: each for each in RunFigures(run).answer(DOMAIN).judged}
+
+
+def test_only_the_pair_and_the_array_find_what_breaks_under_two_perturbations(
+    run: runs.Run,
+) -> None:
+    planted = judged(run)["SqueezeNet"]
+    assert {cell.outcome for cell in planted.singles} == {KEPT}
+    broken = [cell.cell.perturbations for cell in planted.pairs_with(BROKEN)]
+    assert broken == [("darkness", "gaussian_noise")]
+    assert planted.rows_with(BROKEN)
+    first, second = sentences(planted)
+    assert "2 of 3 pairs" in first
+    assert "underexposure with random noise" in first
+    assert "broken" in second
+    sound = judged(run)["EfficientNetLite0"]
+    assert "all 3 pairs" in sentences(sound)[0]
+    assert not sound.rows_with(BROKEN)
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_a_report_has_the_domain(run: runs.Run, suffix: str, tmp_path: Path) -> None:
+    (file,) = write(of_run(run), tmp_path / f"report{suffix}")
+    text = file.read_text(encoding="utf-8")
+    assert "lens flare" in text
+    assert "REQ-2" in text
+    assert sentences(judged(run)["SqueezeNet"])[0] in text
+
+
+def test_a_condition_that_the_run_lacks_is_untested(run: runs.Run) -> None:
+    wider = domain_of({**VALUES, "ranges": {**VALUES["ranges"], "fog": [0, 0.2]}})
+    entries = run.figures().by_perturbation
+    (result, _) = judge_domain(wider, entries, run.manifest.spec.model_names)
+    assert {cell.outcome for cell in result.pairs if "fog" in cell.cell.perturbations} == {UNTESTED}
+    assert "3 untested" in sentences(result)[0]
+
+
+def test_a_gate_takes_the_domain_as_its_limits(run: runs.Run, tmp_path: Path) -> None:
+    file = tmp_path / "yard.toml"
+    file.write_text(domain_of(VALUES).as_toml(), encoding="utf-8")
+    junit = tmp_path / "junit.xml"
+    assert main(["check", str(run.folder), "--domain", str(file), "--junit", str(junit)]) == 1
+    check = rb.check(run, file)
+    models = {verdict.model for verdict in check.broken if verdict.outcome == BROKEN}
+    assert models == {"SqueezeNet"}
+    pair = Condition.of({"darkness": 0.4, "gaussian_noise": 0.2})
+    (verdict,) = (each for each in check.broken if each.condition == pair.id)
+    assert verdict.requirements == ("REQ-1", "REQ-2")
+    assert '<property name="requirement" value="REQ-2"' in junit.read_text(encoding="utf-8")
+    assert gate.exclusions(check).keys() == {"SqueezeNet"}
+    other = domain_of({**VALUES, "ranges": {"fog": [0, 0.2], "snow": [0, 1]}})
+    with pytest.raises(ParameterError, match="no condition of the domain"):
+        rb.check(run, other)
+    wider = domain_of({**VALUES, "ranges": {**VALUES["ranges"], "fog": [0, 0.2]}})
+    untested = [each for each in rb.check(run, wider).broken if each.outcome == UNTESTED]
+    assert untested
+    assert "not tested" in untested[0].sentence
