@@ -36,6 +36,7 @@ from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.hardening import Hardening, Settings, check_name
 from robustness.images.framing import Framing
 from robustness.matching import Match, MatchSettings
+from robustness.matching import domain as matching_domain
 from robustness.measure import domain as domains
 from robustness.measure import request as requests
 from robustness.measure.condition import Condition
@@ -171,6 +172,32 @@ def domain(
         if value is not None and value != "":
             values[key] = value
     return domains.domain_of(values)
+
+
+@checked_call
+def propose_domain(
+    *,
+    preset: str | None = None,
+    match: str | PathLike[str] | None = None,
+    images: Any = None,
+    name: str = "",
+    seed: int = 0,
+) -> Domain:
+    """Propose a domain to start from; each range says where it comes from.
+
+    ``preset`` is "outdoor camera", "phone" or "scanner"; ``match`` the profile that ``match``
+    wrote, whose strengths are the middles of the ranges; ``images`` any source as for ``evaluate``,
+    whose darkest, noisiest or most blurred images are the ends. Of several, the ranges of a match
+    count before those of images, and these before those of a preset. Raises ``ParameterError``
+    without any, and for what shows too few ranges.
+    """
+    return matching_domain.propose(
+        name=name,
+        preset=preset,
+        profile=None if match is None else Path(match),
+        images=None if images is None else open_images(images, None),
+        seed=seed,
+    )
 
 
 @checked_call

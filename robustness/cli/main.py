@@ -22,7 +22,7 @@ from robustness import __version__
 from robustness.base import workers
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import did_you_mean, visible
-from robustness.cli import dashboard, evaluate, images, models, runs, tasks
+from robustness.cli import dashboard, domain, evaluate, images, models, runs, tasks
 from robustness.cli.console import LISTS, MODELS, OutputError, Parsers, remark
 
 EXIT_BAD_INPUT = 2
@@ -48,6 +48,7 @@ _COMMANDS: Mapping[str, Callable[[Parsers], None]] = {
     "calibrate": runs.add_questions,
     "threshold": runs.add_questions,
     "check": runs.add_check,
+    "domain": domain.add,
     "match": tasks.add_match,
     "harden": tasks.add_harden,
     "plugins": models.add_plugins,

@@ -66,14 +66,14 @@ def measured(data: bytes, size: tuple[int, int], pixels: NDArray[np.uint8]) -> P
     """
     width, height = size
     return {
-        **_of_pixels(pixels),
+        **of_pixels(pixels),
         "aspect": width / height,
         "original_size": width * height / 1e6,
         **_of_file(data),
     }
 
 
-def _of_pixels(pixels: NDArray[np.uint8]) -> PropertyValues:
+def of_pixels(pixels: NDArray[np.uint8]) -> PropertyValues:
     """Mean and standard deviation of luma in [0, 1]; the others in 8-bit levels.
 
     Sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000), colourfulness that of
