@@ -43,20 +43,27 @@ def sentence(function, *arguments, **keywords):
     except rb.RobustnessError as error:
         return str(error)
 
-out = io.StringIO()
-with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-    main.main(["evaluate", "--help"])
+def help_of(command):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        main.main([command, "--help"])
+    return " ".join(out.getvalue().split())
+
 request = Path(sys.argv[2])
 request.write_text("grain = 'fine'\\n[[condition]]\\nfog = 0.5\\n")
-app = pages.run(Path("pages/evaluations.py").resolve(), question="compare")
+page = Path("pages/evaluations.py").resolve()
+forms = [pages.run(page, question=question) for question in ("compare", "match")]
 print(json.dumps({
-    "help": " ".join(out.getvalue().split()),
-    "default": inspect.signature(rb.evaluate).parameters["grain"].default,
+    "help": [help_of(command) for command in ("evaluate", "match")],
+    "defaults": [
+        inspect.signature(function).parameters["grain"].default
+        for function in (rb.evaluate, rb.match)
+    ],
     "docstring": inspect.getdoc(rb.evaluate),
     "argument": sentence(rb.make_spec, ["SqueezeNet"], grain="fine"),
     "key": sentence(rb.read_request, request),
-    "form": app.number_input(key="grain").value,
-    "label": app.number_input(key="grain").label,
+    "inputs": [app.number_input(key="grain").value for app in forms],
+    "labels": [app.number_input(key="grain").label for app in forms],
 }))
 """
 
@@ -65,7 +72,7 @@ def test_a_new_field_is_an_option_of_the_command_of_python_of_files_and_of_the_f
     tmp_path: Path,
 ) -> None:
     file = Path(options.__file__)
-    before, anchor, after = file.read_text().partition("    remedies: Annotated[")
+    before, anchor, after = file.read_text().partition("    fit: Annotated[")
     process = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(file), str(tmp_path / "request.toml")],
         input=before + FIELD + anchor + after,
@@ -75,10 +82,11 @@ def test_a_new_field_is_an_option_of_the_command_of_python_of_files_and_of_the_f
     )
     assert not process.returncode, process.stderr
     found = json.loads(process.stdout.splitlines()[-1])
-    assert "[--grain PIXELS]" in found["help"]
-    assert "--grain PIXELS size of the grain --remedies" in found["help"]
-    assert (found["default"], found["form"]) == (3, 3)
-    assert found["label"] == "Grain size"
+    for text in found["help"]:
+        assert "[--grain PIXELS]" in text
+        assert "--grain PIXELS size of the grain --fit" in text
+    assert (found["defaults"], found["inputs"]) == ([3, 3], [3, 3])
+    assert found["labels"] == ["Grain size"] * 2
     assert "- ``grain``: size of the grain" in found["docstring"]
     assert found["argument"] == "grain: expected a whole number, got 'fine'."
     assert found["key"].endswith(": expected grain to be a whole number, got 'fine'.")

@@ -44,7 +44,9 @@ from robustness.measure.domain import Domain
 from robustness.measure.options import (
     EvaluationOptions,
     ImageOptions,
+    MatchOptions,
     RequestOptions,
+    TrainingOptions,
     ViewOptions,
 )
 from robustness.measure.request import (
@@ -383,13 +385,9 @@ def match(
     reference: Any,
     classes: Any = None,
     models: Sequence[str] | None = None,
-    out: str | PathLike[str] | None = None,
-    labels: str | PathLike[str] | None = None,
-    fit: str | None = None,
-    side: int | None = None,
-    seed: int = 0,
     note: Callable[[str, int, int], object] | None = None,
     first: Callable[[Match], object] | None = None,
+    **options: Unpack[MatchOptions],
 ) -> Match:
     """Estimate which perturbations make ``images`` unlike ``reference``.
 
@@ -404,8 +402,8 @@ def match(
     it cancels. ``first`` receives the answer without a cause, before the search for one. Raises
     ``ParameterError`` with fewer than 20 images on a side.
     """
-    profile_file = _file_to_write(out, ".toml", "profile")
-    labels_file = _file_to_write(labels, ".csv", "labels")
+    profile_file = _file_to_write(options["out"], ".toml", "profile")
+    labels_file = _file_to_write(options["labels"], ".csv", "labels")
     # A table that exists is read; one that does not is written at the end.
     has_labels = labels_file is not None and labels_file.exists()
     if has_labels:
@@ -429,9 +427,7 @@ def match(
     reference_images = open_images(reference, classes)
     settings = MatchSettings(
         models=known_models.resolve(list(models) if models else None),
-        fit=fit,
-        side=side,
-        seed=seed,
+        **options_of(ViewOptions, options),
     )
     unlabelled_answer = matching.match(
         production_images,
@@ -476,10 +472,8 @@ def harden(
     run: Any = None,
     judge: Any = None,
     classes: Any = None,
-    epochs: int = Settings.epochs,
-    rate: float | None = None,
-    seed: int = 0,
     note: Callable[[str, int, int], object] | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Hardening:
     """Train ``model`` on unlabelled ``images``, judge the result, and add it as ``name``.
 
@@ -509,7 +503,7 @@ def harden(
         training_images,
         perturbations,
         judging_images,
-        Settings(epochs, rate, seed),
+        Settings(**options),
         note or _ignore,
     )
 

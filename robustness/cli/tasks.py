@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import expect_writable, write_file
+from robustness.base.options import options_of
 from robustness.base.turns import Note, Pace, Unit
 from robustness.cli import console
-from robustness.cli.console import RUN, Parsers, add_command, add_shared, names
+from robustness.cli.console import RUN, Parsers, add_command, add_options, add_shared, names
+from robustness.measure.options import MatchOptions, TrainingOptions, ViewOptions
 
 if TYPE_CHECKING:
     from robustness.hardening import Hardening
@@ -41,17 +43,8 @@ def add_match(parsers: Parsers) -> None:
         required=True,
         help="images of the same kind of scene, with classes as for `evaluate`",
     )
-    add_shared(command, "--models", "--seed", "--fit", "--side")
-    command.add_argument(
-        "--out", type=Path, metavar="FILE.toml", help="write the profile, a suite for `evaluate`"
-    )
-    command.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE.csv",
-        help="labels of some PRODUCTION images, which narrow the accuracy; if there is no such "
-        "file, it is written for you to fill in",
-    )
+    add_shared(command, "--models")
+    add_options(command, MatchOptions)
     command.add_argument(
         "--since",
         type=Path,
@@ -80,10 +73,7 @@ def match_command(options: argparse.Namespace) -> int:
     # Before the match, which writes the table.
     has_new_table = options.labels is not None and not options.labels.exists()
     settings = matching.MatchSettings(
-        models=models.resolve(options.models),
-        fit=options.fit,
-        side=options.side,
-        seed=options.seed,
+        models=models.resolve(options.models), **options_of(ViewOptions, vars(options))
     )
     earlier = None
     if options.since is not None:
@@ -92,11 +82,10 @@ def match_command(options: argparse.Namespace) -> int:
     answer = api.match(
         options.production,
         reference=options.reference,
-        out=options.out,
-        labels=options.labels,
-        **settings.model_dump(),
+        models=settings.models,
         note=console.phase,
         first=_show_first_answer,
+        **options_of(MatchOptions, vars(options)),
     )
     console.end_progress()
     if options.labels is not None:
@@ -206,12 +195,7 @@ def add_harden(parsers: Parsers) -> None:
         metavar="LABELLED",
         help="labelled images that judge the result (default: a part of --images)",
     )
-    command.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the images (default: 5)"
-    )
-    command.add_argument(
-        "--rate", type=float, metavar="R", help="learning rate (default: the model's)"
-    )
+    add_options(command, TrainingOptions)
     command.add_argument(
         "--background",
         type=Path,
@@ -219,7 +203,6 @@ def add_harden(parsers: Parsers) -> None:
         help="write the progress and the judgement into a run, as the dashboard does",
     )
     command.add_argument("--idle", action="store_true", help="use only idle cores")
-    add_shared(command, "--seed")
     command.add_argument(
         "--out", type=Path, metavar="FILE.xml", help="also copy the model, in OpenVINO's format"
     )
@@ -265,11 +248,7 @@ def harden_command(options: argparse.Namespace) -> None:
 
 def _harden(options: argparse.Namespace, run: Path | None, note: Note) -> Hardening:
     from robustness.api.runs import harden
-    from robustness.hardening import Settings
 
-    epochs = options.epochs
-    if epochs is None:
-        epochs = Settings.epochs
     return harden(
         options.model,
         images=options.images,
@@ -277,10 +256,8 @@ def _harden(options: argparse.Namespace, run: Path | None, note: Note) -> Harden
         perturbations=options.perturbations,
         run=run,
         judge=options.judge,
-        epochs=epochs,
-        rate=options.rate,
-        seed=options.seed,
         note=note,
+        **options_of(TrainingOptions, vars(options)),
     )
 
 

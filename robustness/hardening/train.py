@@ -31,6 +31,7 @@ from robustness.base.turns import Note
 from robustness.datasets import Dataset, sample_pixels
 from robustness.datasets.dataset import KNOWN, entry_class_indices
 from robustness.images.pixels import copies, from_uint8
+from robustness.measure.options import EPOCHS
 from robustness.models.record import ModelRecord
 from robustness.models.training import GraphTrainer
 from robustness.perturbations import Images, check_seed, compose
@@ -220,7 +221,7 @@ class Settings:
     Without a rate it is the model's own.
     """
 
-    epochs: int = 5
+    epochs: int = EPOCHS
     rate: float | None = None
     seed: int = 0
 

@@ -1,6 +1,6 @@
-"""The options of evaluations, and of all else that shows images to models.
+"""The options of evaluations, matches and trainings, and of all else that shows images to models.
 
-The command line, Python, files of requests, the form and docs have them from here; see
+The command line, Python, files of requests, the forms and docs have them from here; see
 ``base.options``. Models and conditions are no options: each of these names them in its own way.
 """
 
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, TypedDict
 
 from robustness.base.errors import ParameterError
@@ -23,12 +25,15 @@ def _side(text: str) -> int:
     return int(text)
 
 
+_Seed: TypeAlias = Annotated[
+    int, Option(0, "seed of what is random (default: 0)", metavar="N", label="Seed")
+]
+
+
 class ViewOptions(TypedDict, total=False):
     """How models see images, and what is random."""
 
-    seed: Annotated[
-        int, Option(0, "seed of what is random (default: 0)", metavar="N", label="Seed")
-    ]
+    seed: _Seed
     fit: Annotated[
         str | None,
         Option(
@@ -109,3 +114,36 @@ class ImageOptions(TypedDict, total=False):
 
 class EvaluationOptions(RequestOptions, ImageOptions, total=False):
     """All options of an evaluation."""
+
+
+class MatchOptions(ViewOptions, total=False):
+    """All options of a match; the views are those of ``MatchSettings``."""
+
+    out: Annotated[
+        str | PathLike[str] | None,
+        Option(None, "write the profile, a suite for `evaluate`", metavar="FILE.toml", read=Path),
+    ]
+    labels: Annotated[
+        str | PathLike[str] | None,
+        Option(
+            None,
+            "labels of some PRODUCTION images, which narrow the accuracy; if there is no such "
+            "file, it is written for you to fill in",
+            metavar="FILE.csv",
+            read=Path,
+        ),
+    ]
+
+
+EPOCHS = 5
+"""Passes over the images of a training, unless others are asked for."""
+
+
+class TrainingOptions(TypedDict, total=False):
+    """All options of a training, as ``hardening.Settings`` explains them."""
+
+    epochs: Annotated[
+        int, Option(EPOCHS, f"passes over the images (default: {EPOCHS})", metavar="N")
+    ]
+    rate: Annotated[float | None, Option(None, "learning rate (default: the model's)", metavar="R")]
+    seed: _Seed

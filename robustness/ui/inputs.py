@@ -7,7 +7,7 @@ known for samples and labelled images; otherwise the user enters it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -178,6 +178,18 @@ def option_input(field: Field) -> Any:
         help=option.help,
     )
     return text or option.default
+
+
+def other_inputs(record: type, drawn: Mapping[str, object]) -> dict[str, object]:
+    """Draw the inputs of the options of ``record`` that are not among those ``drawn``.
+
+    Returns the values of all by name.
+    """
+    values = dict(drawn)
+    for field in fields_of(record).values():
+        if field.option.label and field.name not in values:
+            values[field.name] = option_input(field)
+    return values
 
 
 def seed_input() -> int:

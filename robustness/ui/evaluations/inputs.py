@@ -42,6 +42,7 @@ from robustness.ui.inputs import (
     fit_input,
     model_input,
     option_input,
+    other_inputs,
     overrides_of,
     seed_input,
     side_input,
@@ -231,7 +232,7 @@ def _settings_input(matched: Matched | None) -> _Settings:
             limit = option_input(_FIELDS["limit"])
             seed = seed_input()
         fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
-        chosen = {
+        drawn = {
             "remedies": remedies,
             "labelling": labelling,
             "limit": limit,
@@ -239,9 +240,7 @@ def _settings_input(matched: Matched | None) -> _Settings:
             "fit": fit,
             "side": side,
         }
-        for field in _FIELDS.values():
-            if field.option.label and field.name not in chosen:
-                chosen[field.name] = option_input(field)
+        chosen = other_inputs(EvaluationOptions, drawn)
     return _Settings(conditions, options_of(EvaluationOptions, chosen))
 
 

@@ -9,11 +9,13 @@ import streamlit as st
 
 from robustness import matching, models, runs
 from robustness.base.errors import ParameterError
+from robustness.base.options import options_of
 from robustness.base.roles import Action
 from robustness.base.text import plain, some
 from robustness.datasets.dataset import KNOWN
 from robustness.matching import Correct, Match, MatchSettings
 from robustness.matching.run import MOST_PRODUCTION, MOST_REFERENCE
+from robustness.measure.options import MatchOptions, ViewOptions
 from robustness.report import match
 from robustness.runs import Listed, MatchRequest, Run
 from robustness.ui import draw, jobs, session
@@ -27,7 +29,14 @@ from robustness.ui.evaluations.inputs import (
     source_input,
 )
 from robustness.ui.frame import boundary
-from robustness.ui.inputs import fit_input, model_input, overrides_of, seed_input, side_input
+from robustness.ui.inputs import (
+    fit_input,
+    model_input,
+    other_inputs,
+    overrides_of,
+    seed_input,
+    side_input,
+)
 from robustness.ui.live import stories
 from robustness.ui.session import RUN, do, fragment
 from robustness.ui.shared import opened_run
@@ -51,6 +60,7 @@ def form() -> None:
         names = model_input()
         seed = seed_input()
         fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
+        chosen = other_inputs(MatchOptions, {"seed": seed, "fit": fit, "side": side})
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
             "Match",
@@ -74,7 +84,7 @@ def form() -> None:
             )
     if pressed and production and reference:
         with boundary():
-            settings = MatchSettings(models=names, fit=fit, side=side, seed=seed)
+            settings = MatchSettings(models=names, **options_of(ViewOptions, chosen))
             _submit(production, reference, settings)
 
 
