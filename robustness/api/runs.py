@@ -351,6 +351,7 @@ def choose(
     margin: float = MARGIN,
     budget: str | PathLike[str] | None = None,
     baseline: Run | None = None,
+    worst_pair: bool = False,
     remedies: bool = False,
 ) -> ModelChoice:
     """Choose the model of ``run`` to ship, or the tied ones; ``.sentences`` say it.
@@ -359,18 +360,23 @@ def choose(
     or risk, such as ``{"low light": 3, "others": 0}``. Models below ``min_accuracy`` (a share),
     above ``max_latency_ms`` (milliseconds an image) or ``max_megabytes``, or that break a limit of
     the gate's file ``budget`` are ruled out; its limits on regression compare with ``baseline``. A
-    difference below ``margin`` (a share) is a tie. With ``remedies`` each model behind each remedy
+    difference below ``margin`` (a share) is a tie. With ``worst_pair`` models are ranked by the
+    worst pair of the domain of ``run``, found on one half of the images and judged on the other.
+    With ``remedies`` each model behind each remedy
     that ``run`` tried is a candidate, too, with the limits on the model. Raises ``ParameterError``
     for criteria that the run cannot answer.
     """
     from robustness import gate as all_gate
     from robustness.report import choice
 
-    criteria = Criteria(weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin)
     if isinstance(run, Run):
         chosen_runs = [run]
     else:
         chosen_runs = list(run)
+    worst_of = choice.pairs_of_domain(chosen_runs) if worst_pair else ()
+    criteria = Criteria(
+        weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin, worst_of
+    )
     rule_out = None
     if budget is not None:
         limits = all_gate.read_budget(Path(budget))

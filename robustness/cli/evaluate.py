@@ -14,6 +14,7 @@ from robustness.cli.console import Parsers, add_command, add_shared
 
 if TYPE_CHECKING:
     from robustness.runs import Plan, Progress, Run
+    from robustness.runs.planning import Forecast
 
 EXIT_NOTHING = 2
 _MAX_PRINTED = 10
@@ -120,10 +121,33 @@ def evaluate_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_forecast(options: argparse.Namespace) -> None:
-    from robustness.runs.planning import from_earlier
+def _forecast(plan: Plan, out: Path) -> Forecast:
+    """What ``plan`` will take; that of a domain, whose rows are many, is tried on some images."""
+    from robustness.runs import planning
 
-    forecast = from_earlier(request.plan(options, options.source), options.out)
+    if plan.spec.domain is None:
+        return planning.from_earlier(plan, out)
+    console.progress("timing some images ...")
+    seconds = planning.seconds_a_pass(plan)
+    console.end_progress()
+    return planning.by_trial(plan, out, seconds)
+
+
+def _foretell(plan: Plan, out: Path) -> None:
+    """Say what the run of a domain will take, before it begins."""
+    from robustness.runs.planning import SAMPLE_FIRST
+
+    forecast = _forecast(plan, out)
+    console.remark(f"{forecast.size}. Time: {forecast.time}.")
+    if forecast.sample_time:
+        console.remark(
+            f"For a first look, interrupt it and add --sample {SAMPLE_FIRST}: "
+            f"{forecast.sample_time}."
+        )
+
+
+def _print_forecast(options: argparse.Namespace) -> None:
+    forecast = _forecast(request.plan(options, options.source), options.out)
     if options.json:
         console.print_json(forecast.as_dict())
         return
@@ -165,6 +189,8 @@ def _perform(
         elif writer.resumed:
             done = f"{writer.resumed} of {counted(total, 'image')}"
             console.progress(f"{name}: {done} done before")
+        elif plan.spec.domain is not None and engine == "local":
+            _foretell(plan, out)
         pace = Pace(Unit("images"), total)
         try:
             states: Iterable[Progress] = ()

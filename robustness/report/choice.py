@@ -114,6 +114,24 @@ def choose_of_run(
     return choose_among(figures, criteria, run.manifest.costs, out, remedied)
 
 
+def pairs_of_domain(several: Sequence[Run]) -> tuple[str, ...]:
+    """Return the ids of the conditions of all pairs in the domain of the runs ``several``.
+
+    Raises ``ParameterError`` for runs without a domain, and for runs of different ones.
+    """
+    domains = {run.manifest.spec.domain for run in several}
+    domain = domains.pop()
+    if domain is None or domains:
+        raise ParameterError(
+            "Expected a run of a domain to rank by its worst pair, got "
+            f"{'runs of several' if domains else 'one without'}: evaluate with a domain."
+        )
+    ids = []
+    for cell in domain.pairs:
+        ids += [condition.id for condition in cell.conditions]
+    return tuple(ids)
+
+
 def _check_remedies(several: Sequence[Run]) -> None:
     if len(several) > 1:
         raise ParameterError(
@@ -438,6 +456,10 @@ def _need_of_cost(name: str, field: str) -> Need:
     return Need(name, is_measured)
 
 
+def _has_domain(figures: RunFigures) -> bool:
+    return figures.run.manifest.spec.domain is not None
+
+
 def _tried_remedies(figures: RunFigures) -> bool:
     return bool(figures.run.manifest.spec.remedies)
 
@@ -487,6 +509,15 @@ OPTIONS = (
         blank="1",
     ),
     Option(
+        "worst_pair",
+        "Rank by the worst pair of the domain",
+        "rank by the worst pair of the run's domain instead of all conditions",
+        False,
+        help="Each model's worst pair of perturbations, found on one half of the images and judged "
+        "on the other.",
+        needs=Need("a domain", _has_domain),
+    ),
+    Option(
         "remedies",
         "Include remedies",
         "also rank each model with each remedy of the run",
@@ -522,7 +553,10 @@ def choice_figures(
         chosen = figures.statistics.choice.with_costs(run.manifest.costs)
     else:
         remedies = values.pop("remedies", False)
-        criteria = Criteria(**values)
+        worst_of: tuple[str, ...] = ()
+        if values.pop("worst_pair", False):
+            worst_of = pairs_of_domain([run])
+        criteria = Criteria(**values, worst_of=worst_of)
         chosen = choose_of_run(run, figures.statistics, criteria, out, remedies=remedies)
     return ChoiceFigures(chosen, figures.statistics)
 

@@ -5,11 +5,14 @@ A forecast says what a planned run will take: passes, disk and time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
+
+import numpy as np
 
 from robustness import models
 from robustness.base.errors import ParameterError, RobustnessError, RunError
@@ -22,6 +25,7 @@ from robustness.measure.request import Request
 from robustness.measure.rows import plugins_of
 from robustness.models.record import Labels
 from robustness.remedies import parse_all
+from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Workload, default_batch, is_from_table
 from robustness.runs.folder import listing
 from robustness.runs.manifest import FINISHED, Classes, DatasetRecord, Manifest
@@ -257,6 +261,13 @@ class Forecast:
         return " ".join(["about", duration(self.seconds), *self.basis])
 
     @property
+    def sample_time(self) -> str:
+        """How long a sample of ``SAMPLE_FIRST`` images takes, where all take long; "" otherwise."""
+        if self.seconds is None or self.seconds < _LONG or self.images < 2 * SAMPLE_FIRST:
+            return ""
+        return f"about {duration(self.seconds * SAMPLE_FIRST / self.images)}"
+
+    @property
     def disk(self) -> str:
         """Such as "about 4.2 GB"."""
         return f"about {in_bytes(self.bytes_on_disk)}"
@@ -300,6 +311,49 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
         bytes_on_disk=round(forecast.rows * sum(earlier.parts.values()) / rows),
         seconds=forecast.passes * earlier.seconds / passes,
     )
+
+
+_TRIED_CHUNKS = 5
+"""Chunks of a trial; the first warms up, and is not timed."""
+
+
+def seconds_a_pass(plan: Workload) -> float | None:
+    """The time of a forward pass with all that goes with it, by a trial on images of ``plan``.
+
+    A few chunks are evaluated on this machine, and their rows forgotten. None where none of their
+    images can be read, and under attack.
+    """
+    if _has_attacks(plan.spec):
+        return None
+    spread = np.linspace(0, plan.chunk_count - 1, _TRIED_CHUNKS).round().astype(int)
+    numbers = list(dict.fromkeys(spread.tolist()))
+    numbers = [numbers[0], *numbers]
+    images = 0
+    start = 0.0
+    for tried, chunk in enumerate(ENGINES["local"].run(plan, numbers, None)):
+        if tried > 1 and chunk is not None:
+            images += chunk.readable
+        if tried == 1:
+            start = time.perf_counter()
+    if not images:
+        return None
+    passes = images * (1 + len(plan.spec.conditions)) * len(plan.spec.models)
+    return (time.perf_counter() - start) / (passes * _passes_a_cell(plan.spec))
+
+
+SAMPLE_FIRST = 40
+"""Images of a sample, where a run is long."""
+
+_LONG = 600.0
+"""Seconds from which a run is long."""
+
+
+def by_trial(plan: Workload, runs: Path, seconds: float | None) -> Forecast:
+    """A forecast at the rate of ``seconds_a_pass``, as ``from_earlier`` where that is None."""
+    forecast = from_earlier(plan, runs)
+    if seconds is None:
+        return forecast
+    return replace(forecast, seconds=seconds * forecast.passes, basis=("by a trial",))
 
 
 def _earlier(runs: Path, spec: Request) -> Manifest | None:

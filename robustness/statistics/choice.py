@@ -17,6 +17,7 @@ from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.text import counted, figure_text, join_names, milliseconds, points, share
 from robustness.base.turns import FEWEST_TURNS
+from robustness.measure.condition import named
 from robustness.metrics.intervals import FEWEST
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.record import find
@@ -59,7 +60,8 @@ class Criteria:
     ``OTHERS`` is for all others, 1 by default. ``min_accuracy`` is a share of the
     originals, ``max_latency_ms`` milliseconds an image, ``max_megabytes`` the size of the weights
     (1 MB = 10**6 bytes). A latency whose spread reaches down to ``max_latency_ms`` meets it. A
-    difference below ``margin``, a share, is a tie.
+    difference below ``margin``, a share, is a tie. With ``worst_of``, which are ids of conditions,
+    a model scores by the worst of them instead of by all.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Criteria:
     max_latency_ms: float | None = None
     max_megabytes: float | None = None
     margin: float = MARGIN
+    worst_of: tuple[str, ...] = ()
 
     @property
     def equivalence(self) -> float:
@@ -423,14 +426,23 @@ def choose(
     compared = _largest_group(allowed, candidates)
     conditions = next(iter(grid_of.values())).conditions
     weights, weighted = weights_of(conditions, criteria.weights, quantity)
-    scores = _Scores([outcomes(grid_of[name], quantity) for name in compared], weights)
+    outcomes_of = {name: outcomes(grid, quantity) for name, grid in grid_of.items()}
+    if criteria.worst_of:
+        columns = _columns_to_search(conditions, criteria, quantity)
+        worst = {name: _worst(cells, columns) for name, cells in outcomes_of.items()}
+        outcomes_of = {name: _under_worst(cells, columns) for name, cells in outcomes_of.items()}
+        weights = np.ones(1)
+        for name, column in worst.items():
+            label = candidates[name].label if name in candidates else models.label(name)
+            weighted[f"worst pair of {label}"] = [named(conditions[column].id)]
+    scores = _Scores([outcomes_of[name] for name in compared], weights)
     ranking = _rank(compared, scores, criteria)
 
     entries = list(ranking.entries)
-    for name, grid in grid_of.items():
+    for name in grid_of:
         if name in compared:
             continue
-        scores_alone = _Scores([outcomes(grid, quantity)], weights)
+        scores_alone = _Scores([outcomes_of[name]], weights)
         entries.append(
             {
                 "model": name,
@@ -472,6 +484,47 @@ def choose(
         equivalence=criteria.equivalence,
         equivalent=ranking.equivalent,
     )
+
+
+def _columns_to_search(
+    conditions: Sequence[ConditionKey], criteria: Criteria, quantity: str
+) -> list[int]:
+    """The columns of the conditions ``worst_of``; raises ``ParameterError`` where none can be."""
+    if criteria.weights:
+        raise ParameterError("Expected either weights or the worst pair, got both.")
+    columns = []
+    for column, condition in enumerate(conditions):
+        if condition.id in criteria.worst_of and quantity != "robust_accuracy":
+            columns.append(column)
+    if not columns:
+        raise ParameterError("The run has no pair of its domain to rank by.")
+    return columns
+
+
+def _worst(cells: NDArray[Any], columns: Sequence[int]) -> int:
+    """The one of ``columns`` of ``cells`` (images, conditions) with the lowest share."""
+    searched = np.asarray(columns)
+    chosen = cells[:, searched]
+    is_counted = chosen >= 0
+    sums = np.where(is_counted, chosen, 0).sum(axis=0)
+    counts = is_counted.sum(axis=0)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
+    return int(searched[means.argmin()])
+
+
+def _under_worst(cells: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
+    """The outcomes (images, 1) under the worst of ``columns``, as the other half of images has it.
+
+    A worst condition that is found and judged on the same images looks worse than it is.
+    """
+    half = np.arange(len(cells)) % 2
+    judged = np.full((len(cells), 1), MISSING, cells.dtype)
+    for number in (0, 1):
+        others = cells[half != number]
+        if not len(others):  # a single image has no other half
+            others = cells
+        judged[half == number, 0] = cells[half == number, _worst(others, columns)]
+    return judged
 
 
 def _largest_group(names: Sequence[str], candidates: Mapping[str, Candidate]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -138,3 +139,30 @@ def test_a_gate_takes_the_domain_as_its_limits(run: runs.Run, tmp_path: Path) ->
     untested = [each for each in rb.check(run, wider).broken if each.outcome == UNTESTED]
     assert untested
     assert "not tested" in untested[0].sentence
+
+
+def test_a_choice_ranks_by_the_worst_pair(run: runs.Run) -> None:
+    chosen = rb.choose(run, worst_pair=True)
+    assert chosen.best == ("EfficientNetLite0",)
+    scores = {entry["model"]: entry["robust"] for entry in chosen.models}
+    assert scores == {"EfficientNetLite0": 1, "SqueezeNet": 0}
+    told = " ".join(f"{word} {names}" for word, names in chosen.weighted.items())
+    assert "gaussian_noise 0.2" in told
+    with pytest.raises(ParameterError, match="weights or the worst pair"):
+        rb.choose(run, worst_pair=True, weights={"darkness": 2})
+
+
+def test_the_time_of_a_domain_is_foretold_by_a_trial(
+    run: runs.Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "yard.toml"
+    file.write_text(domain_of(VALUES).as_toml(), encoding="utf-8")
+    source = run.manifest.dataset.source
+    words = ["evaluate", source, "--domain", str(file), "--models", "SqueezeNet", "--side", "64"]
+    assert main([*words, "--plan", "--json", "--out", str(tmp_path / "runs")]) == 0
+    forecast = json.loads(capsys.readouterr().out)
+    conditions = len(domain_of(VALUES).conditions)
+    assert forecast["rows"] == 12 * conditions
+    assert forecast["basis"] == ["by a trial"]
+    assert 0 < forecast["seconds"] < 60
+    assert not (tmp_path / "runs").exists(), "a trial leaves nothing behind"
