@@ -313,7 +313,7 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
     )
 
 
-_TRIED_CHUNKS = 5
+_TRIED_CHUNKS = 8
 """Chunks of a trial; the first warms up, and is not timed."""
 
 

@@ -161,7 +161,24 @@ def _looked(source: str, written: tuple[int, ...]) -> Look:
 @cached(32, seconds=60)
 def _forecast(folder: Path, request_json: str, images: int, _plan: Plan) -> planning.Forecast:
     """What the run will take; the list of runs is not read at every click."""
-    return planning.from_earlier(_plan, folder)
+    domain = _plan.spec.domain
+    if domain is None:
+        return planning.from_earlier(_plan, folder)
+    spec = _plan.spec
+    remedies = tuple(chain.id for chain in spec.remedies)
+    seconds = _seconds_a_pass(repr(spec.framings), domain.perturbations, remedies, _plan)
+    return planning.by_trial(_plan, folder, seconds)
+
+
+@cached(32, "Timing some images …", seconds=3600)
+def _seconds_a_pass(
+    framings: str,
+    perturbations: tuple[str, ...],
+    remedies: tuple[str, ...],
+    _plan: Plan,
+) -> float | None:
+    """The time of a pass; how far the ranges of ``perturbations`` go does not change it much."""
+    return planning.seconds_a_pass(_plan)
 
 
 def _begin(new: NewRun) -> None:
@@ -197,8 +214,17 @@ def _begin(new: NewRun) -> None:
             icon=":material/play_arrow:",
             **session.allowed(Action.EVALUATE, key="evaluate"),
         )
+        takes_sample = False
+        if estimate.sample_time and new.options["sample"] is None:
+            takes_sample = st.button(
+                f"{planning.SAMPLE_FIRST} images first ({estimate.sample_time})",
+                icon=":material/science:",
+                **session.allowed(Action.EVALUATE, key="evaluate sample"),
+            )
         st.caption(f"{size} Runs in the background. You can close this page.")
-    if pressed:
+    if takes_sample:
+        new.options["sample"] = planning.SAMPLE_FIRST
+    if pressed or takes_sample:
         dataset_of.clear()  # evaluate the current content of the source
         _planned.clear()
         written = last_written(new.source)

@@ -26,6 +26,7 @@ from robustness.measure.request import (
     SEVERITIES,
     STUDY_SUITE,
     Request,
+    domain_spec,
     graded_conditions,
     make_spec,
     profile_note,
@@ -37,6 +38,7 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs import MatchRequest, find_match, title_of
 from robustness.ui import session
 from robustness.ui.evaluations import limits
+from robustness.ui.evaluations.domain import domain_input
 from robustness.ui.evaluations.table import PROFILE, forget_limits
 from robustness.ui.inputs import (
     fit_input,
@@ -86,16 +88,19 @@ COMPARE = "compare"
 WEAKNESSES = "weaknesses"
 RELEASE = "release"
 MATCH = "match"
+DOMAIN = "domain"
 QUESTIONS = {
     COMPARE: "Compare models",
     WEAKNESSES: "Find weaknesses",
     RELEASE: "Check a release",
+    DOMAIN: "Test a domain",
     MATCH: "Match my camera",
 }
 _ABOUT = {
     COMPARE: "Which of several models stays correct most often, and at what cost.",
     WEAKNESSES: "Under which perturbations, strengths and classes models fail first.",
     RELEASE: "Is the new model at least as good as today's?",
+    DOMAIN: "Where a model must work, and which combinations of perturbations break it there.",
     MATCH: "What a camera does to images, and the accuracy to expect from each model.",
 }
 DEFAULTS = "defaults of"
@@ -148,9 +153,18 @@ def run_input(question: str) -> NewRun | None:
     with st.container():  # keeps what is below in its place
         if question == RELEASE:
             limits.limits_input()
+        declared = None
+        if question == DOMAIN:
+            images = None if source is None else dataset_of(source, last_written(source))
+            declared = domain_input(images, None if matched is None else matched.answer)
     with st.expander("Settings", icon=":material/tune:"):
-        chosen = _settings_input(matched)
-    if source is None or not model_names or not chosen.conditions:
+        chosen = _settings_input(matched, has_conditions=question != DOMAIN)
+    if source is None or not model_names:
+        return None
+    if declared is not None:
+        spec = domain_spec(declared, model_names, **options_of(RequestOptions, chosen.options))
+        return NewRun(source, spec, options_of(ImageOptions, chosen.options))
+    if not chosen.conditions:
         return None
     spec = make_spec(model_names, chosen.conditions, **options_of(RequestOptions, chosen.options))
     return NewRun(source, spec, options_of(ImageOptions, chosen.options))
@@ -210,11 +224,13 @@ class _Settings(NamedTuple):
     options: EvaluationOptions
 
 
-def _settings_input(matched: Matched | None) -> _Settings:
-    """Draw the controls of what has a default."""
+def _settings_input(matched: Matched | None, *, has_conditions: bool) -> _Settings:
+    """Draw the controls of what has a default; the conditions if ``has_conditions``."""
     left, right = st.columns(2, gap="large")
+    conditions: tuple[Condition, ...] = ()
     with left:
-        conditions = _conditions_input(matched)
+        if has_conditions:
+            conditions = _conditions_input(matched)
         labels = {remedy.name: remedy.label for remedy in REMEDIES if remedy.range is None}
         keep_in_link("tried_remedies", labels, [])
         remedies = st.multiselect(
