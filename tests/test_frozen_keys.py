@@ -185,7 +185,7 @@ def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
         for node in ast.walk(tree):
             for kind, key in keys_in(node, scope):
                 found[kind].update(texts(key, scope))
-    controls = {option.key or option.name for q in QUESTIONS for option in q.options}
+    controls = {field.key for q in QUESTIONS for field in q.fields.values()}
     for field in fields_of(EvaluationOptions).values():
         if field.option.label:
             controls.add(field.key)

@@ -65,7 +65,7 @@ from robustness.runs import export as run_export
 from robustness.runs.cases import Failures
 from robustness.runs.remedies import remedy_figures
 from robustness.statistics import Criteria, ModelChoice
-from robustness.statistics.choice import MARGIN
+from robustness.statistics.options import ChoiceOptions
 from robustness.statistics.threshold import MAX_ERROR
 
 if TYPE_CHECKING:
@@ -344,15 +344,9 @@ def calibrate(
 def choose(
     run: Run | Sequence[Run],
     *,
-    weights: Mapping[str, float] | None = None,
-    min_accuracy: float | None = None,
-    max_latency_ms: float | None = None,
-    max_megabytes: float | None = None,
-    margin: float = MARGIN,
     budget: str | PathLike[str] | None = None,
     baseline: Run | None = None,
-    worst_pair: bool = False,
-    remedies: bool = False,
+    **options: Unpack[ChoiceOptions],
 ) -> ModelChoice:
     """Choose the model of ``run`` to ship, or the tied ones; ``.sentences`` say it.
 
@@ -373,10 +367,16 @@ def choose(
         chosen_runs = [run]
     else:
         chosen_runs = list(run)
-    worst_of = choice.pairs_of_domain(chosen_runs) if worst_pair else ()
+    worst_of = choice.pairs_of_domain(chosen_runs) if options["worst_pair"] else ()
     criteria = Criteria(
-        weights or {}, min_accuracy, max_latency_ms, max_megabytes, margin, worst_of
+        weights=options["weights"] or {},
+        min_accuracy=options["min_accuracy"],
+        max_latency_ms=options["max_latency_ms"],
+        max_megabytes=options["max_megabytes"],
+        margin=options["margin"],
+        worst_of=worst_of,
     )
+    remedies = options["remedies"]
     rule_out = None
     if budget is not None:
         limits = all_gate.read_budget(Path(budget))

@@ -30,8 +30,9 @@ class Option(NamedTuple):
     ``meaning`` explains it on the command line and in docs. There its flag is ``flag``, by default
     the name of the field, ``metavar`` stands for its value, and ``read`` makes the value of a text;
     it raises ``ParameterError``. A page has an input if there is a ``label``: with ``help``,
-    ``choices`` for the values of a ``Literal``, ``blank`` instead of no value, and numbers from
-    ``least``. ``key`` names it in links, by default as the field.
+    ``choices`` for the values of a ``Literal``, and ``blank`` instead of no value. It shows a
+    number ``scale`` times as large, from ``least`` to ``most``. ``key`` names it in links, by
+    default as the field.
     """
 
     default: Any
@@ -45,6 +46,8 @@ class Option(NamedTuple):
     help: str | None = None
     blank: str | None = None
     least: int | None = None
+    most: float | None = None
+    scale: float = 1.0
 
 
 class Field(NamedTuple):

@@ -9,15 +9,15 @@ confidence to accept predictions.
 from __future__ import annotations
 
 import argparse
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.base.files import expect_writable, write_file
+from robustness.base.options import options_of
 from robustness.base.text import counted, share
 from robustness.cli import console, evaluate, request
 from robustness.cli.console import PLUGINS, RUN, Parsers, add_command, add_shared
@@ -449,44 +449,15 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
     for question in REGISTRY:
         if question.command != name:
             continue
-        for option in question.options:
-            settings: dict[str, Any]
-            if isinstance(option.default, bool):
-                settings = {"action": "store_true"}
-            elif isinstance(option.default, Mapping):
-                settings = {"type": _weights, "metavar": option.metavar}
-            else:
-                settings = {"type": float, "metavar": option.metavar}
-            flag = f"--{option.name.replace('_', '-')}"
-            command.add_argument(flag, help=option.meaning, default=option.default, **settings)
-
-
-def _weights(text: str) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for part in text.split(","):
-        part = part.strip()
-        if not part:  # as after a comma at the end
-            continue
-        name, sign, number = part.rpartition("=")
-        name = name.strip()
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = math.nan  # which fails the comparison below
-        if not sign or not name or not 0 <= weight < math.inf:
-            raise argparse.ArgumentTypeError(
-                f"expected NAME=NUMBER with a number of 0 or more, got {part!r}"
-            )
-        if name in weights:
-            raise argparse.ArgumentTypeError(f"expected each name once, got {name!r} twice")
-        weights[name] = weight
-    return weights
+        if question.options is not None:
+            console.add_options(command, question.options)
 
 
 def choose_command(options: argparse.Namespace) -> int:
     """Say which model to ship; those that cannot be told apart are tied."""
     from robustness import api, gate, runs
-    from robustness.report import choice, threshold
+    from robustness.report import threshold
+    from robustness.statistics.options import ChoiceOptions
 
     if options.baseline and not options.budget:
         options.parser.error("--baseline is for the limits of --budget: give both")
@@ -498,8 +469,12 @@ def choose_command(options: argparse.Namespace) -> int:
     # A run that is named twice, by its path and by its id, counts once.
     folders = dict.fromkeys(runs.folder_of(run, options.out) for run in options.runs)
     opened_runs = [runs.load(folder) for folder in folders]
-    criteria = {option.name: getattr(options, option.name) for option in choice.OPTIONS}
-    model_choice = api.choose(opened_runs, budget=options.budget, baseline=baseline, **criteria)
+    model_choice = api.choose(
+        opened_runs,
+        budget=options.budget,
+        baseline=baseline,
+        **options_of(ChoiceOptions, vars(options)),
+    )
     if options.json:
         thresholds = threshold.entries(opened_runs)
         console.print_json({**model_choice.as_dict(), "thresholds": thresholds})

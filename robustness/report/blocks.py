@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import pyarrow as pa
 
 from robustness import models
+from robustness.base.options import Field, fields_of
 from robustness.base.text import all_of, figure_text, join_names, visible
 from robustness.report.maps import BandMap
 from robustness.report.tables import Column, Entry, Mark, Table, with_interval
@@ -435,34 +436,6 @@ TWO_MODELS = Need("two models", _has_several_models)
 ATTACKS = Need("attacks", _has_attacks)
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option that changes the figures of a question.
-
-    The type of ``default`` tells what it is: a mapping for weights, a bool for a switch, a number
-    or None for a number. ``name`` is its keyword in Python, its flag on the command line and,
-    unless ``key`` is given, its query parameter.
-
-    ``metavar`` and ``meaning`` explain the flag; ``label`` and ``help`` explain the input of the
-    page, which is drawn if the run has what the option ``needs``. A page shows a number ``scale``
-    times as large, accepts values up to ``most``, and shows ``blank`` for the default. ``names``
-    returns what may have a weight.
-    """
-
-    name: str
-    label: str
-    meaning: str
-    default: float | bool | Mapping[str, float] | None = None
-    metavar: str = "N"
-    scale: float = 1.0
-    most: float | None = None
-    blank: str = "none"
-    help: str | None = None
-    key: str = ""
-    needs: Need | None = None
-    names: Callable[[RunFigures], Sequence[str]] = lambda _: ()
-
-
 def _statistics(figures: RunFigures) -> Any:
     return figures.statistics
 
@@ -498,7 +471,8 @@ class Question(Generic[F]):
 
     ``view`` is the view of the page that shows the section, "" for none, and ``link`` is the query
     parameter that a click in the section sets. ``command`` is the command that prints the section,
-    with the ``options`` as flags.
+    with the options of the record ``options`` as flags. A page draws their inputs, those with
+    ``option_needs`` for runs that meet them; ``names`` are what may have a weight.
     """
 
     name: str
@@ -508,12 +482,19 @@ class Question(Generic[F]):
     figures: Callable[[RunFigures], F] = _statistics
     view: str = FAILURES
     needs: Sequence[Need] = ()
-    options: Sequence[Option] = ()
+    options: type | None = None
+    option_needs: Mapping[str, Need] = field(default_factory=dict)
+    names: Callable[[RunFigures], Sequence[str]] = lambda _: ()
     link: str = ""
     answers: Callable[[F], Sequence[tuple[str, str]]] = lambda _: ()
     brief: Callable[[F], Sequence[Titled | Text | Map]] = lambda _: ()
     tables: Callable[[F], Tables] = lambda _: {}
     command: str = ""
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """The fields of its options by name."""
+        return {} if self.options is None else fields_of(self.options)
 
     def fits(self, figures: RunFigures) -> bool:
         """Return whether the run has everything that the question needs."""

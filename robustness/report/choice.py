@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from robustness import models
 from robustness.base.errors import ParameterError
+from robustness.base.options import fields_of
 from robustness.base.text import figure_text, join_names, milliseconds, points, share, visible
 from robustness.perturbations import REGISTRY
 from robustness.report import charts
@@ -26,7 +27,6 @@ from robustness.report.blocks import (
     Chart,
     Chooser,
     Need,
-    Option,
     Question,
     RunFigures,
     Text,
@@ -50,7 +50,6 @@ from robustness.runs.remedies import RemediedModel, added_turns, remedied_models
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice, study
 from robustness.statistics import choose as choose_among
 from robustness.statistics.choice import (
-    MARGIN,
     NOT_COMPARED,
     RULED_OUT,
     Candidate,
@@ -59,6 +58,7 @@ from robustness.statistics.choice import (
 )
 from robustness.statistics.failures import name_leaders
 from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.options import ChoiceOptions
 
 RuleOut = Callable[[Run], Mapping[str, str]]
 """Why models of a run are no candidates, by their ids."""
@@ -464,71 +464,6 @@ def _tried_remedies(figures: RunFigures) -> bool:
     return bool(figures.run.manifest.spec.remedies)
 
 
-OPTIONS = (
-    Option(
-        "weights",
-        "What matters most",
-        'how much perturbations or risks matter, such as "low light=3,fog=2,others=0" '
-        "(default: each 1)",
-        {},
-        metavar="A=N,B=N",
-        blank="all alike",
-        help="Counts three times as much as the rest.",
-        key="matters",
-        names=_risks,
-    ),
-    Option(
-        "min_accuracy",
-        "Min accuracy on originals, %",
-        "on the originals",
-        metavar="SHARE",
-        scale=100.0,
-        most=100.0,
-        needs=LABELS,
-    ),
-    Option(
-        "max_latency_ms",
-        "Max latency, ms",
-        "milliseconds for one image, as measured in the run",
-        needs=_need_of_cost("latencies", "latency_ms"),
-    ),
-    Option(
-        "max_megabytes",
-        "Max size, MB",
-        "size of the weights",
-        needs=_need_of_cost("sizes", "megabytes"),
-    ),
-    Option(
-        "margin",
-        "Smallest difference that matters, points",
-        "a smaller difference is a tie (default: 0.01)",
-        MARGIN,
-        metavar="SHARE",
-        scale=100.0,
-        most=100.0,
-        blank="1",
-    ),
-    Option(
-        "worst_pair",
-        "Rank by the worst pair of the domain",
-        "rank by the worst pair of the run's domain instead of all conditions",
-        False,
-        help="Each model's worst pair of perturbations, found on one half of the images and judged "
-        "on the other.",
-        needs=Need("a domain", _has_domain),
-    ),
-    Option(
-        "remedies",
-        "Include remedies",
-        "also rank each model with each remedy of the run",
-        False,
-        help="Also rank each model with each remedy.",
-        key="choose_remedies",
-        needs=Need("remedies before models", _tried_remedies),
-    ),
-)
-
-
 class ChoiceFigures(NamedTuple):
     """The choice among the models of a run, and the statistics that it is based on."""
 
@@ -545,18 +480,19 @@ def choice_figures(
     """
     run = figures.run
     values = {}
-    for option in OPTIONS:
-        if option.name in figures.options:
-            values[option.name] = figures.options[option.name]
+    for name in fields_of(ChoiceOptions):
+        if name in figures.options:
+            values[name] = figures.options[name]
     if not values and not out:
         # The stored statistics contain the choice without criteria.
         chosen = figures.statistics.choice.with_costs(run.manifest.costs)
     else:
         remedies = values.pop("remedies", False)
+        weights = values.pop("weights", None) or {}
         worst_of: tuple[str, ...] = ()
         if values.pop("worst_pair", False):
             worst_of = pairs_of_domain([run])
-        criteria = Criteria(**values, worst_of=worst_of)
+        criteria = Criteria(weights, **values, worst_of=worst_of)
         chosen = choose_of_run(run, figures.statistics, criteria, out, remedies=remedies)
     return ChoiceFigures(chosen, figures.statistics)
 
@@ -583,7 +519,15 @@ CHOICE = Question(
     figures=choice_figures,
     answers=_choice_answers,
     brief=_choice_brief,
-    options=OPTIONS,
+    options=ChoiceOptions,
+    option_needs={
+        "min_accuracy": LABELS,
+        "max_latency_ms": _need_of_cost("latencies", "latency_ms"),
+        "max_megabytes": _need_of_cost("sizes", "megabytes"),
+        "worst_pair": Need("a domain", _has_domain),
+        "remedies": Need("remedies before models", _tried_remedies),
+    },
+    names=_risks,
     command="choose",
     view="",
 )

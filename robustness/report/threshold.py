@@ -16,7 +16,6 @@ from robustness.report.blocks import (
     MODEL,
     Block,
     Chart,
-    Option,
     Question,
     RunFigures,
     Text,
@@ -26,6 +25,7 @@ from robustness.report.blocks import (
 from robustness.report.charts import risk_coverage
 from robustness.report.tables import Column, Entry, Form, Table, flat, with_interval
 from robustness.runs import Run, cases
+from robustness.statistics.options import ThresholdOptions
 from robustness.statistics.threshold import (
     FEWEST_UNITS,
     LEVEL,
@@ -475,33 +475,13 @@ def _of_first_run(several: Iterable[Run]) -> Iterable[tuple[Entry, ThresholdFigu
     return entry_of_model.values()
 
 
-OPTIONS = (
-    Option(
-        "max_error",
-        "Max error among accepted, %",
-        f"share of accepted predictions that may be wrong (default: {MAX_ERROR:g})",
-        MAX_ERROR,
-        metavar="SHARE",
-        scale=100.0,
-        most=99.0,
-        blank=f"{100 * MAX_ERROR:g}",
-    ),
-    Option(
-        "each_condition",
-        "In each condition",
-        "keep the promise in each condition, not over all together; this needs many images",
-        False,
-        help="Otherwise over all conditions together. This needs many images.",
-    ),
-)
-
 THRESHOLD = Question(
     "threshold",
     "Safe threshold",
     blocks,
     "from which confidence predictions may be accepted",
     threshold_figures,
-    options=OPTIONS,
+    options=ThresholdOptions,
     tables=lambda figures: {"thresholds": figures.entries, "risk_coverage": figures.curves},
     command="threshold",
     view=FIX,

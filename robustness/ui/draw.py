@@ -40,7 +40,6 @@ from robustness.report.blocks import (
     Chooser,
     Columns,
     Map,
-    Option,
     Question,
     RunFigures,
     Text,
@@ -51,12 +50,18 @@ from robustness.report.formats import Format, Write, rendered
 from robustness.report.image import COMMAND, LINK, PYTHON, TOML, WRITTEN, reproduction_texts
 from robustness.report.run import REGISTRY
 from robustness.report.tables import verdict
-from robustness.statistics.choice import OTHERS
 from robustness.statistics.study import UNSURE
 from robustness.ui import components
 from robustness.ui.html import Html, html
 from robustness.ui.jobs import CachedWork
-from robustness.ui.session import listed, new_in_link, one_of, sentence, set_in_link
+from robustness.ui.session import (
+    listed,
+    new_in_link,
+    one_of,
+    option_input,
+    sentence,
+    set_in_link,
+)
 from robustness.ui.shared import is_sample, original_png
 
 GAIN = 3
@@ -320,7 +325,7 @@ def question(
     st.header(title, anchor=False, help=section.about or None)
     if question.options:
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            values = options_input(question.options, figures)
+            values = options_input(question, figures)
         figures = RunFigures(figures.run, figures.statistics, values)
         section = question.section(figures) or section
     _draw(section.blocks, clicked, result, {})
@@ -442,56 +447,20 @@ def _map(block: Map, clicked: Clicked, result: str, chosen: Mapping[str, str]) -
         st.caption(plain(block.note))
 
 
-_EXTRA_WEIGHT = 3.0
-"""Weight of what the user chooses to count more; the rest weighs 1."""
-
-
-def options_input(options: Sequence[Option], figures: RunFigures) -> dict[str, Any]:
-    """Draw those ``options`` whose needs the run of ``figures`` meets.
+def options_input(question: Question[Any], figures: RunFigures) -> dict[str, Any]:
+    """Draw those options of ``question`` whose needs the run of ``figures`` meets.
 
     Returns the values of all by name; an option that is not drawn has its default.
     """
+    names = question.names(figures)
     values: dict[str, Any] = {}
-    for option in options:
-        if option.needs is None or option.needs.met(figures):
-            values[option.name] = _value(option, figures)
+    for name, field in question.fields.items():
+        need = question.option_needs.get(name)
+        if need is None or need.met(figures):
+            values[name] = option_input(field, names)
         else:
-            values[option.name] = option.default
+            values[name] = field.option.default
     return values
-
-
-def _value(option: Option, figures: RunFigures) -> Any:
-    """Draw the control of ``option``, by the type of its default, and return the value."""
-    key = option.key or option.name
-    default = option.default
-    if isinstance(default, bool):
-        return st.toggle(option.label, key=key, bind="query-params", help=option.help)
-    if isinstance(default, Mapping):
-        names: list[str] = st.multiselect(
-            option.label,
-            option.names(figures),
-            key=key,
-            bind="query-params",
-            placeholder=option.blank,
-            help=option.help,
-        )
-        weights = dict.fromkeys(names, _EXTRA_WEIGHT)
-        if weights:
-            weights[OTHERS] = 1.0
-        return weights
-    number = st.number_input(
-        option.label,
-        min_value=0.0,
-        max_value=option.most,
-        value=None,
-        key=key,
-        bind="query-params",
-        placeholder=option.blank,
-        help=option.help,
-    )
-    if number is None:
-        return default
-    return number / option.scale
 
 
 # --- copies and reports ---------------------------------------------------------------------------

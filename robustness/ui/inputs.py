@@ -17,7 +17,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError, UnknownNameError
-from robustness.base.options import Field, fields_of
+from robustness.base.options import fields_of
 from robustness.base.roles import Action
 from robustness.base.text import counted, plain, some, visible
 from robustness.images.decoding import ACCEPTED_EXTENSIONS
@@ -41,6 +41,7 @@ from robustness.ui.session import (
     leave,
     new_in_link,
     one_of,
+    option_input,
     page_link,
     sentence,
     set_in_link,
@@ -145,39 +146,6 @@ def _model_texts() -> dict[str, str]:
 
 
 _VIEW = fields_of(ViewOptions)
-
-
-def option_input(field: Field) -> Any:
-    """Draw the input of an option, with its default; return its value."""
-    option = field.option
-    if option.choices is not None:
-        return one_of(
-            option.label, option.choices, field.key, first=option.default, help=option.help
-        )
-    if field.kind is bool:
-        return st.toggle(
-            option.label, option.default, key=field.key, bind="query-params", help=option.help
-        )
-    if field.kind in (int, int | None):
-        return st.number_input(
-            option.label,
-            min_value=option.least,
-            value=option.default,
-            step=1,
-            key=field.key,
-            bind="query-params",
-            placeholder=option.blank,
-            help=option.help,
-        )
-    text = st.text_input(
-        option.label,
-        option.default,
-        key=field.key,
-        bind="query-params",
-        placeholder=option.blank,
-        help=option.help,
-    )
-    return text or option.default
 
 
 def other_inputs(record: type, drawn: Mapping[str, object]) -> dict[str, object]:

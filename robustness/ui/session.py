@@ -30,11 +30,13 @@ from streamlit.errors import StreamlitAPIException
 from robustness import runs
 from robustness.base import roles, settings
 from robustness.base.errors import AccessError, ParameterError, RobustnessError
+from robustness.base.options import Field
 from robustness.base.roles import Action, Policy, Role, Who, policy
 from robustness.base.text import plain
 from robustness.base.turns import SupersededError
 from robustness.report.threshold import ThresholdInUse
 from robustness.runs import UPLOADS, audit, notes
+from robustness.statistics.choice import OTHERS
 from robustness.ui.patches import (
     SessionClient,
     change_link,
@@ -595,6 +597,37 @@ def one_of(
         help=help,
     )
     return chosen or first
+
+
+_EXTRA_WEIGHT = 3.0
+"""Weight of what the user chooses to count more; the rest weighs 1."""
+
+
+def option_input(field: Field, names: Sequence[str] = ()) -> Any:
+    """Draw the input of an option and return its value; ``names`` are what may have a weight."""
+    option = field.option
+    if option.choices is not None:
+        return one_of(
+            option.label, option.choices, field.key, first=option.default, help=option.help
+        )
+    bound: dict[str, Any] = {"key": field.key, "bind": "query-params", "help": option.help}
+    if field.kind is bool:
+        return st.toggle(option.label, option.default, **bound)
+    bound["placeholder"] = option.blank
+    if field.kind == Mapping[str, float] | None:
+        chosen = st.multiselect(option.label, names, **bound)
+        weights = dict.fromkeys(chosen, _EXTRA_WEIGHT)
+        return {**weights, OTHERS: 1.0} if weights else option.default
+    if field.kind in (int, int | None):
+        return st.number_input(
+            option.label, min_value=option.least, value=option.default, step=1, **bound
+        )
+    if field.kind in (float, float | None):
+        number = st.number_input(
+            option.label, min_value=0.0, max_value=option.most, value=None, **bound
+        )
+        return option.default if number is None else number / option.scale
+    return st.text_input(option.label, option.default, **bound) or option.default
 
 
 def place_of_own(view: str, views: Iterable[str], key: str) -> DeltaGenerator:

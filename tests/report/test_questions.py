@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 import pytest
@@ -15,11 +15,12 @@ from benchmarks.support.synthetic_rows import rows
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import api, gate, report, runs
 from robustness.base.errors import ParameterError
+from robustness.base.options import Option
 from robustness.cli.main import main
 from robustness.images.framing import Framing
 from robustness.measure.condition import Condition
 from robustness.report import threshold
-from robustness.report.blocks import LABELS, Chart, Option, Text, Titled
+from robustness.report.blocks import LABELS, Chart, Text, Titled
 from robustness.report.choice import CHOICE
 from robustness.report.formats import FORMATS, rendered
 from robustness.report.run import REGISTRY, Question, RunFigures
@@ -44,6 +45,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     )
 
 
+class DarknessOptions(TypedDict, total=False):
+    least_brightness: Annotated[float, Option(0.25, "of the images", label="Least brightness")]
+
+
 @pytest.fixture
 def alone() -> Any:
     """A question that only a test asks, and the end of it."""
@@ -64,7 +69,7 @@ def alone() -> Any:
             "what happens at night",
             figures,
             needs=(LABELS,),
-            options=(Option("least_brightness", "Least brightness", "of the images", 0.25),),
+            options=DarknessOptions,
             answers=lambda entries: [("Is it dark?", f"{len(entries)} models in the dark.")],
             brief=blocks,
             tables=lambda entries: {"darkness": entries},
@@ -79,9 +84,9 @@ def alone() -> Any:
 def test_a_question_is_complete(question: Question[Any]) -> None:
     assert question.title
     assert all(need.name for need in question.needs)
-    for option in question.options:
-        assert option.label
-        assert option.meaning
+    for field in question.fields.values():
+        assert field.option.label
+        assert field.option.meaning
     assert not question.options or question.command, "a command has its options as flags"
     titles = [other.title for other in REGISTRY]
     assert titles.count(question.title) == 1
@@ -143,7 +148,7 @@ def test_a_new_question_is_on_report_page_and_command_line(
     assert not app.exception
     assert "2 models in the dark." in pages.texts(app)
     assert "0.25" in html(app)
-    (box,) = [box for box in app.number_input if box.label == alone.options[0].label]
+    box = app.number_input(key="least_brightness")
     box.set_value(0.75).run()
     assert "0.75" in html(app)
 

@@ -2,12 +2,14 @@
 
     .venv/bin/python -m tests.support.dead_code
 
-vulture reads Python only: what the templates name is handed to it as a module that uses it. Names
-that it cannot see in use otherwise are listed in ``pyproject.toml``.
+vulture reads Python only, and no keys. What the templates name and which options are read by their
+names is handed to it as a module that uses them. Names that it cannot see in use otherwise are
+listed in ``pyproject.toml``.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,10 +33,19 @@ def template_names() -> set[str]:
     return names
 
 
+def option_names() -> set[str]:
+    """Every key by which ``options`` are read, as in ``options["seed"]``."""
+    read = r'\boptions(?:\[|\.get\()"(\w+)"'
+    names: set[str] = set()
+    for path in (ROOT / "robustness").rglob("*.py"):
+        names.update(re.findall(read, path.read_text(encoding="utf-8")))
+    return names
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        used = Path(folder) / "templates.py"
-        used.write_text("\n".join(sorted(template_names())), encoding="utf-8")
+        used = Path(folder) / "used.py"
+        used.write_text("\n".join(sorted(template_names() | option_names())), encoding="utf-8")
         command = [sys.executable, "-m", "vulture", *PRODUCT, str(used)]
         return subprocess.run(command, cwd=ROOT, check=False).returncode
 

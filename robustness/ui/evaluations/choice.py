@@ -10,6 +10,7 @@ import streamlit as st
 
 from robustness import gate, models, report
 from robustness.base.errors import RobustnessError
+from robustness.base.options import changed
 from robustness.base.text import counted, plain
 from robustness.gate.gate import Verdict
 from robustness.measure.condition import short
@@ -21,6 +22,7 @@ from robustness.report.domain import DOMAIN
 from robustness.report.run import RunFigures
 from robustness.runs import Listed, Run
 from robustness.statistics import ModelChoice
+from robustness.statistics.options import ChoiceOptions
 from robustness.ui import draw
 from robustness.ui.draw import report_button
 from robustness.ui.evaluations import limits, table
@@ -51,7 +53,7 @@ def show(run: Run, figures: RunFigures, entry: Listed) -> RunFigures:
     with st.container(key="decision"):
         with st.container(horizontal=True, vertical_alignment="center", key="run-tools"):
             with st.popover("Criteria", icon=":material/tune:"):
-                criteria = draw.options_input(CHOICE.options, figures)
+                criteria = draw.options_input(CHOICE, figures)
             with st.popover("Limits", icon=":material/rule:"):
                 st.caption("Limits each model must meet")
                 limits.take_limits(run.folder)
@@ -233,8 +235,7 @@ def _choose(
 
     Where nothing can be chosen by these, the reason is drawn.
     """
-    defaults = {option.name: option.default for option in CHOICE.options}
-    if check is not None or criteria != defaults:
+    if check is not None or changed(ChoiceOptions, criteria):
         try:
             ruled_out = {} if check is None else gate.exclusions(check, said=short)
             own_figures = RunFigures(figures.run, figures.statistics, criteria)
