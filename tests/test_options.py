@@ -9,14 +9,35 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Unpack
+
+import pytest
 
 from benchmarks.support.repository import ROOT
-from robustness.base.options import Field, fields_of
+from robustness.base.options import Field, changed, fields_of
+from robustness.base.validation import checked_arguments
 from robustness.measure import options
-from robustness.measure.options import EvaluationOptions, RequestOptions
+from robustness.measure.options import (
+    EvaluationOptions,
+    MatchOptions,
+    RequestOptions,
+    TrainingOptions,
+)
+from robustness.statistics.options import ChoiceOptions, ThresholdOptions
 
 DOCS = ROOT / "docs" / "command-line.md"
-HEAD = "| command line | Python | file | form | meaning |\n|---|---|---|---|---|\n"
+HEADING = """## Options
+
+Commands, Python, files of requests and pages have the same options, with the same defaults."""
+HEAD = ("command line", "Python", "file", "page", "meaning")
+RECORDS: dict[str, type] = {
+    "evaluate": EvaluationOptions,
+    "match": MatchOptions,
+    "harden": TrainingOptions,
+    "choose": ChoiceOptions,
+    "threshold": ThresholdOptions,
+}
+"""The options of each command that declares them."""
 
 FIELD = """
     grain: Annotated[int, Option(3, "size of the grain", metavar="PIXELS", label="Grain size")]
@@ -92,34 +113,57 @@ def test_a_new_field_is_an_option_of_the_command_of_python_of_files_and_of_the_f
     assert found["key"].endswith(": expected grain to be a whole number, got 'fine'.")
 
 
-def row(field: Field) -> str:
-    """The row of ``field`` in the table of the docs."""
+@pytest.mark.parametrize("record", RECORDS.values())
+def test_the_defaults_of_a_record_pass_its_checks(record: type) -> None:
+    def options_of_call(**options: Any) -> dict[str, Any]:
+        return options
+
+    options_of_call.__annotations__["options"] = Unpack[record]
+    call = checked_arguments(options_of_call)
+    defaults = call()
+    assert list(defaults) == list(fields_of(record))
+    assert call(**defaults) == defaults
+    assert not changed(record, defaults)
+
+
+def cells(field: Field) -> tuple[str, ...]:
+    """The cells of ``field`` in a table of the docs: see ``HEAD``."""
     flag = field.flag
     if field.kind is not bool:
         value = field.option.metavar or "|".join(field.option.choices or ())
         flag += f" {value}"
-    key = f"`{field.name}`" if field.name in fields_of(RequestOptions) else ""
     default = repr(field.option.default).replace("'", '"')
-    cells = (
+    return (
         f"`{flag}`".replace("|", "\\|"),
         f"`{field.name}={default}`",
-        key,
+        f"`{field.name}`" if field.name in fields_of(RequestOptions) else "",
         field.option.label,
         field.option.meaning,
     )
-    return f"| {' | '.join(cells)} |\n"
 
 
-def table() -> str:
-    """The options of an evaluation, as docs list them."""
-    return HEAD + "".join(row(field) for field in fields_of(EvaluationOptions).values())
+def table(record: type, *, has_file: bool) -> str:
+    """The options of ``record``, as docs list them; without columns that are empty."""
+    rows = [HEAD, *(cells(field) for field in fields_of(record).values())]
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    if not has_file:
+        columns = [column for column in columns if column[0] != "file"]
+    head, *lines = [f"| {' | '.join(row)} |\n" for row in zip(*columns, strict=True)]
+    return f"{head}|{'---|' * len(columns)}\n{''.join(lines)}"
+
+
+def section() -> str:
+    """The options of all commands that declare them."""
+    parts = [HEADING]
+    for command, record in RECORDS.items():
+        parts += [f"`{command}`:", table(record, has_file=command == "evaluate").rstrip("\n")]
+    return "\n\n".join(parts) + "\n\n"
 
 
 def test_docs_list_the_options() -> None:
-    assert table() in DOCS.read_text(), "write it anew as the docstring says"
+    assert section() in DOCS.read_text(), "write it anew as the docstring says"
 
 
 if __name__ == "__main__":
-    before, _, rest = DOCS.read_text().partition(HEAD)
-    _, blank, after = rest.partition("\n\n")
-    DOCS.write_text(before + table().rstrip("\n") + blank + after)
+    before, _, rest = DOCS.read_text().partition(HEADING)
+    DOCS.write_text(before + section() + rest[rest.index("## ") :])

@@ -25,15 +25,13 @@ def _side(text: str) -> int:
     return int(text)
 
 
-_Seed: TypeAlias = Annotated[
-    int, Option(0, "seed of what is random (default: 0)", metavar="N", label="Seed")
-]
+_SEED = Option(0, "seed of what is random (default: 0)", metavar="N")
 
 
 class ViewOptions(TypedDict, total=False):
     """How models see images, and what is random."""
 
-    seed: _Seed
+    seed: Annotated[int, _SEED._replace(label="Seed")]
     fit: Annotated[
         str | None,
         Option(
@@ -146,4 +144,4 @@ class TrainingOptions(TypedDict, total=False):
         int, Option(EPOCHS, f"passes over the images (default: {EPOCHS})", metavar="N")
     ]
     rate: Annotated[float | None, Option(None, "learning rate (default: the model's)", metavar="R")]
-    seed: _Seed
+    seed: Annotated[int, _SEED]
