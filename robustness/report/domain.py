@@ -64,7 +64,7 @@ def sentences(judged: JudgedDomain) -> list[str]:
         return [f"Within the domain {domain.name}, {label} has no {quantity}: {reason}."]
     kept = len(judged.pairs_with(KEPT))
     total = len(judged.pairs)
-    share_of_pairs = f"{kept} of {counted(total, 'pair')}"
+    share_of_pairs = f"{kept or 'none'} of {counted(total, 'pair')}"
     if kept == total:
         share_of_pairs = all_of(total, "pair")
     text = f"Within the domain {domain.name}, {label} keeps {100 * bound:g}% {quantity}"

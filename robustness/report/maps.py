@@ -172,10 +172,16 @@ class _Cell(NamedTuple):
     is_first: bool = False
 
 
+ALONE = "Alone"
+"""The title of the cells on the diagonal of a matrix."""
+
+
 def _cells(drawing: BandMap, row: MapRow) -> list[_Cell]:
     cells = []
     for index, strip in enumerate(row.strips):
         column = drawing.columns[index]
+        if drawing.is_matrix and column == row.label:
+            column = ALONE
         name = ""
         if strip is not None:
             name = f"{column}, {row.label}: {strip.text}"
@@ -737,7 +743,7 @@ def domain_map(judged: JudgedDomain, *, keyed: bool = False) -> BandMap:
     figure, _ = domain.limit
     quantity = quantities()[DOMAIN_FIGURES[figure]]
     return BandMap(
-        head="Diagonal: alone",
+        head=f"Diagonal: {ALONE.lower()}",
         columns=labels,
         rows=map_rows,
         caption=f"{quantity} by pair of perturbations",

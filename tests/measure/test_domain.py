@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from robustness.base.errors import RobustnessError
 from robustness.measure.domain import Domain, domain_of, read_domain, strength_at
@@ -68,13 +70,25 @@ def test_cells_set_their_perturbations_alone(domain: Domain) -> None:
     assert all(domain.holds(condition) for condition in domain.conditions)
 
 
-def test_the_array_has_every_two_levels_of_every_two_ranges(domain: Domain) -> None:
-    found = [dict(condition.steps) for condition in domain.array]
-    found.append({})  # the original, which every run has
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.sampled_from(REGISTRY.names), min_size=2, max_size=9, unique=True),
+    st.lists(st.tuples(st.integers(0, 99), st.integers(1, 100)), min_size=9, max_size=9),
+)
+def test_the_array_has_every_two_levels_of_every_two_ranges(
+    names: list[str], ends: list[tuple[int, int]]
+) -> None:
+    ranges = {}
+    for name, (low, width) in zip(names, ends, strict=False):
+        high = min(100, low + width)
+        ranges[name] = [low / 100, high / 100] if REGISTRY[name].graded else [0, 1]
+    domain = domain_of({**VALUES, "ranges": ranges})
+    rows = [dict(condition.steps) for condition in domain.array]
+    rows.append({})  # the original, which every run has
     for one, other in combinations(domain.ranges, 2):
-        pairs = {(row.get(one.perturbation, 0), row.get(other.perturbation, 0)) for row in found}
-        for level in one.levels:
-            assert {(level, other_level) for other_level in other.levels} <= pairs
+        pairs = {(row.get(one.perturbation, 0), row.get(other.perturbation, 0)) for row in rows}
+        assert set(product(one.levels, other.levels)) <= pairs
+    assert all(domain.holds(condition) for condition in domain.conditions)
 
 
 @pytest.mark.parametrize(

@@ -200,10 +200,6 @@ def _begin(new: NewRun) -> None:
     except LabelError:
         _show_look(looked)  # the images can be read all the same
         raise
-    estimate = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
-    size = f"{estimate.size}. Time: {estimate.time}. Disk: {estimate.disk}."
-    if len(new.spec.by_framing) > 1:
-        size += f" {OWN_PREPROCESSING.capitalize()}."
     st.markdown(f"**{plain(about)}**")
     buttons = st.container(horizontal=True, vertical_alignment="center")
     _show_look(looked)
@@ -214,28 +210,38 @@ def _begin(new: NewRun) -> None:
             icon=":material/play_arrow:",
             **session.allowed(Action.EVALUATE, key="evaluate"),
         )
-        takes_sample = False
+    if pressed:
+        _start(new, looked)
+    # After the button, as a domain is tried on some images for it.
+    estimate = _forecast(runs_folder(), plan.spec.digest, len(plan.dataset), plan)
+    size = f"{estimate.size}. Time: {estimate.time}. Disk: {estimate.disk}."
+    if len(new.spec.by_framing) > 1:
+        size += f" {OWN_PREPROCESSING.capitalize()}."
+    with buttons:
         if estimate.sample_time and new.options["sample"] is None:
             takes_sample = st.button(
                 f"{planning.SAMPLE_FIRST} images first ({estimate.sample_time})",
                 icon=":material/science:",
                 **session.allowed(Action.EVALUATE, key="evaluate sample"),
             )
+            if takes_sample:
+                new.options["sample"] = planning.SAMPLE_FIRST
+                _start(new, looked)
         st.caption(f"{size} Runs in the background. You can close this page.")
-    if takes_sample:
-        new.options["sample"] = planning.SAMPLE_FIRST
-    if pressed or takes_sample:
-        dataset_of.clear()  # evaluate the current content of the source
-        _planned.clear()
-        written = last_written(new.source)
-        plan, _ = _planned(new, digest, written, looked)
-        run_names = jobs.submit([plan])
-        is_release = st.session_state[QUESTION] == RELEASE
-        if is_release:
-            for name in run_names:
-                limits.store_limits(runs_folder() / name)
-        table.choose(run_names, with_limits=is_release)
-        st.rerun()
+
+
+def _start(new: NewRun, looked: Look) -> None:
+    """Start the run ``new`` on the current content of its source, and open it."""
+    dataset_of.clear()
+    _planned.clear()
+    plan, _ = _planned(new, new.spec.digest, last_written(new.source), looked)
+    run_names = jobs.submit([plan])
+    is_release = st.session_state[QUESTION] == RELEASE
+    if is_release:
+        for name in run_names:
+            limits.store_limits(runs_folder() / name)
+    table.choose(run_names, with_limits=is_release)
+    st.rerun()
 
 
 # --- what it will read ----------------------------------------------------------------------------

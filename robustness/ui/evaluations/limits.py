@@ -114,7 +114,8 @@ def _budget_input() -> None:
             key=_UPLOADER,
             on_change=_take_file,
             disabled=bool(refused),
-            help=refused or "Replaces the limits, as in *robustness check*. Not in the link.",
+            help=refused
+            or "Or a domain. Replaces the limits, as in *robustness check*. Not in the link.",
         )
     if _FILE in st.session_state:
         name, _ = st.session_state[_FILE]

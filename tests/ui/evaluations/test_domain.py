@@ -54,7 +54,8 @@ def test_a_domain_is_declared_evaluated_and_shown(tmp_path: Path) -> None:
 
 
 def test_a_domain_of_one_perturbation_is_refused_in_a_sentence() -> None:
-    app = run(PAGE, question="domain", source="server", server_source="photos")
+    link = {"source": "server", "server_source": "photos", "models": "SqueezeNet"}
+    app = run(PAGE, question="domain", **link)
     app.multiselect(key="domain perturbations outdoor-camera").set_value(["fog"]).run()
     assert not app.exception
     assert any("2 perturbations" in info.value for info in app.info)
