@@ -24,7 +24,7 @@ from robustness.cli.console import PLUGINS, RUN, Parsers, add_command, add_share
 
 if TYPE_CHECKING:
     from robustness.gate import Budget, Check
-    from robustness.runs import Comparison, Listed, Run
+    from robustness.runs import Comparison, Listed, Progress, Run
     from robustness.statistics import ModelChoice
 
 COMMANDS = ("choose", "failures", "threshold")
@@ -61,7 +61,7 @@ def add_runs(parsers: Parsers) -> None:
     resumed.add_argument(
         "--background",
         action="store_true",
-        help="print only errors, and save the rows in order when terminated",
+        help="print only errors, and save what is done when terminated",
     )
     resumed.add_argument("--idle", action="store_true", help="use only idle cores")
     add_shared(resumed, "--engine", "--address")
@@ -93,7 +93,7 @@ def report_command(options: argparse.Namespace) -> None:
 
 
 def runs_command(options: argparse.Namespace) -> None:
-    """List the saved runs and matches."""
+    """List the saved runs, matches and trainings."""
     from robustness import runs
 
     entries = runs.listing(options.out)
@@ -109,9 +109,9 @@ def runs_command(options: argparse.Namespace) -> None:
 def _listed_text(entry: Listed) -> str:
     name = entry.folder.name
     manifest = entry.manifest
-    if entry.match and manifest is None:
+    if entry.task is not None:
         status = "finished" if entry.finished else "unfinished"
-        return f"{name}\n    {entry.title}: a match, {entry.created}, {status}"
+        return f"{name}\n    {entry.title}: a {entry.kind}, {entry.created}, {status}"
     if manifest is None:
         return f"{name}: {entry.reason}"
     return (
@@ -131,7 +131,7 @@ def _listed_document(entry: Listed) -> dict[str, Any]:
         "folder": str(entry.folder),
         "reason": entry.reason,
     }
-    if entry.match is not None:
+    if entry.task is not None:
         document["title"] = entry.title
         document["created"] = entry.created
         document["status"] = runs.FINISHED if entry.finished else runs.UNFINISHED
@@ -202,7 +202,7 @@ def _comparison_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def resume_command(options: argparse.Namespace) -> None:
-    """Continue an unfinished run or match."""
+    """Continue an unfinished run, match or training."""
     from robustness import runs
     from robustness.base import workers
     from robustness.base.turns import Pace, Unit
@@ -213,19 +213,20 @@ def resume_command(options: argparse.Namespace) -> None:
     if options.background:
         workers.heed_termination()
     folder = runs.folder_of(options.run, options.out)
-    pace: Pace | None = None
-    for state in jobs.work_off(folder, engine=options.engine, address=options.address):
-        if pace is None:
-            pace = Pace(Unit("images"), state.total)
-        pace.note(state.done)
+    pace = Pace(Unit("images"))
+
+    def show(progress: Progress) -> None:
+        pace.note(progress.done, progress.total)
         if options.background:
-            continue
-        if state.loading:
-            console.progress(state.text or "loading the models ...")
+            return
+        if progress.loading:
+            console.progress("loading the models ...")
         else:
-            console.progress(pace.text, pace.share)
+            console.progress(progress.text or pace.text, pace.share)
+
+    jobs.work_off(folder, show, engine=options.engine, address=options.address)
     entry = runs.listed(folder)
-    if entry.match is None:
+    if entry.kind == "run":
         runs.load(folder, unfinished=True)  # raises for a damaged run
     console.end_progress()
     status = runs.FINISHED if entry.finished else runs.UNFINISHED
@@ -237,7 +238,7 @@ def resume_command(options: argparse.Namespace) -> None:
 
 
 def delete_command(options: argparse.Namespace) -> None:
-    """Delete a run or match permanently."""
+    """Delete a run, match or training permanently."""
     from robustness import runs
 
     folder = runs.folder_of(options.run, options.out)

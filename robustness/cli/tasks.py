@@ -7,25 +7,22 @@ images and judges the result.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.errors import ParameterError
 from robustness.base.files import expect_writable, write_file
 from robustness.base.options import options_of
-from robustness.base.turns import Note, Pace, Unit
 from robustness.cli import console
 from robustness.cli.console import RUN, Parsers, add_command, add_options, add_shared, names
 from robustness.measure.options import MatchOptions, TrainingOptions, ViewOptions
 
 if TYPE_CHECKING:
-    from robustness.hardening import Hardening
     from robustness.matching import Match
     from robustness.matching.profile import MatchChange
+    from robustness.runs import Progress
 
 EXIT_LOSS = 1
 _ROUNDING = 1e-9  # of differences: 0.65 - 0.6 is not quite 0.05
@@ -197,13 +194,6 @@ def add_harden(parsers: Parsers) -> None:
     )
     add_options(command, TrainingOptions)
     command.add_argument(
-        "--background",
-        type=Path,
-        metavar="RUN",
-        help="write the progress and the judgement into a run, as the dashboard does",
-    )
-    command.add_argument("--idle", action="store_true", help="use only idle cores")
-    command.add_argument(
         "--out", type=Path, metavar="FILE.xml", help="also copy the model, in OpenVINO's format"
     )
 
@@ -215,24 +205,26 @@ def harden_command(options: argparse.Namespace) -> None:
     continues.
     """
     from robustness import report, runs
-    from robustness.base import workers
+    from robustness.api.runs import harden
     from robustness.report import harden as report_harden
-    from robustness.runs import jobs
+    from robustness.runs.training import PhaseProgress
 
     if options.out is not None and options.out.suffix != ".xml":
         raise ParameterError(f"--out expects a file that ends in .xml, got {str(options.out)!r}.")
     expect_writable(options.out)
-    if options.idle:
-        workers.set_idle_priority()
     run = None
     if options.run is not None:
         run = runs.folder_of(options.run, console.default_runs_folder())
-    if options.background:
-        with _background(options.background) as note:
-            answer = _harden(options, run, note)
-            jobs.end_hardening(options.background, answer.as_dict())
-        return
-    answer = _harden(options, run, _Phases(_show_phase))
+    answer = harden(
+        options.model,
+        images=options.images,
+        name=options.name,
+        perturbations=options.perturbations,
+        run=run,
+        judge=options.judge,
+        note=PhaseProgress(_show_progress),
+        **options_of(TrainingOptions, vars(options)),
+    )
     console.end_progress()
     if options.out is not None:
         for suffix in (".xml", ".bin"):
@@ -246,66 +238,5 @@ def harden_command(options: argparse.Namespace) -> None:
     console.say(f"Model: {answer.name}, {answer.file}")
 
 
-def _harden(options: argparse.Namespace, run: Path | None, note: Note) -> Hardening:
-    from robustness.api.runs import harden
-
-    return harden(
-        options.model,
-        images=options.images,
-        name=options.name,
-        perturbations=options.perturbations,
-        run=run,
-        judge=options.judge,
-        note=note,
-        **options_of(TrainingOptions, vars(options)),
-    )
-
-
-def _show_phase(text: str, _done: int, _total: int) -> None:
-    console.progress(text)
-
-
-@contextmanager
-def _background(folder: Path) -> Iterator[Note]:
-    """Write progress, and why the training failed, into the ``folder`` of a run."""
-    from robustness.base import workers
-    from robustness.runs import jobs
-    from robustness.runs.writer import Progress, ProgressFile
-
-    workers.heed_termination()
-    file = ProgressFile(folder, 0)
-
-    def write_phase(text: str, done: int, total: int) -> None:
-        file.put(Progress(done, total, 0, text=text))
-
-    try:
-        yield _Phases(write_phase)
-    except RobustnessError as error:
-        jobs.cancel(folder, str(error))
-        raise
-    finally:
-        file.remove()
-
-
-class _Phases:
-    """Shows each phase with its rate and the time left, at most once a second."""
-
-    def __init__(self, show: Note) -> None:
-        self._show = show
-        self._phase = ""
-        self._reported = 0.0
-        self._pace = Pace(Unit("images"))
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if phase != self._phase:
-            self._phase = phase
-            self._pace = Pace(Unit("images"), overall=True)
-            self._reported = 0.0
-        self._pace.note(done, total)
-        if time.monotonic() - self._reported >= 1:
-            self._reported = time.monotonic()
-            if total > 1:
-                text = f"{phase}: {self._pace.text}"
-            else:
-                text = f"{phase} …"
-            self._show(text, done, total)
+def _show_progress(progress: Progress) -> None:
+    console.progress(progress.text)

@@ -19,7 +19,6 @@ from robustness.base.text import (
     points,
     share,
 )
-from robustness.base.validation import read_json
 from robustness.hardening import Hardening
 from robustness.hardening.judgement import UNSEEN
 from robustness.measure.condition import short
@@ -38,7 +37,7 @@ from robustness.report.blocks import (
 )
 from robustness.report.choice import CHOICE
 from robustness.report.tables import Column, Entry, Table, with_interval
-from robustness.runs import Run, jobs
+from robustness.runs import Run, last_trained
 from robustness.runs.calibrate import FEWEST, Calibration, read_calibrations
 from robustness.runs.remedies import RemedyFigures, remedy_figures
 from robustness.statistics.choice import Cost
@@ -119,6 +118,7 @@ def fix_figures(figures: RunFigures) -> FixFigures:
     """
     run = figures.run
     tried = remedy_figures(run)
+    training = last_trained(run.folder)
     thresholds = {entry["model"]: entry for entry in figures.answer(threshold.THRESHOLD).entries}
     names: list[str] = []
     if run.row_count:
@@ -133,7 +133,7 @@ def fix_figures(figures: RunFigures) -> FixFigures:
             fixes.append(_threshold_fix(figures, thresholds[name]))
         if not run.is_from_table:
             fixes += _calibration_fixes(figures, name)
-            fixes += _training_fixes(figures, name)
+            fixes += _training_fixes(figures, name, training)
         fixes += _other_models(figures, name)
     return FixFigures(fixes, tried)
 
@@ -331,13 +331,15 @@ def calibration_sentence(fit: Calibration) -> str:
     return text
 
 
-def _training_fixes(figures: RunFigures, name: str) -> list[Fix]:
-    """Return the hardened copies of the model ``name``, or how to train one."""
+def _training_fixes(figures: RunFigures, name: str, training: Hardening | None) -> list[Fix]:
+    """Return the hardened copies of the model ``name``, or how to train one.
+
+    ``training`` is the last that the run suggested, of whatever model.
+    """
     run = figures.run
     record = models.REGISTRY.find(name)
     if record is None or record.base:
         return []
-    training = read_json(Hardening, run.folder / jobs.HARDENED)
     if training is not None and training.parent != name:
         training = None
     fixes = []

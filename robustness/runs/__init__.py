@@ -18,6 +18,7 @@ from robustness.runs.folder import (
     load,
     owner_of,
     path_by_id,
+    read_task,
     title_of,
     written,
 )
@@ -26,7 +27,6 @@ from robustness.runs.manifest import FILE as MANIFEST_FILE
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest
 from robustness.runs.match import (
     MatchRequest,
-    read_answer,
     read_first_answer,
     read_labels,
     write_labels,
@@ -34,7 +34,9 @@ from robustness.runs.match import (
 from robustness.runs.notes import MAX_TITLE
 from robustness.runs.planning import Plan, plan, reevaluation_plan, replan
 from robustness.runs.run import UPLOADS, Run
-from robustness.runs.writer import Progress, read_progress, reopen, start
+from robustness.runs.task import Progress, TaskRequest, read_progress
+from robustness.runs.training import TrainingRequest, last_trained, trainings_of
+from robustness.runs.writer import reopen, start
 
 __all__ = [
     "BIN",
@@ -51,6 +53,8 @@ __all__ = [
     "Progress",
     "RowComparison",
     "Run",
+    "TaskRequest",
+    "TrainingRequest",
     "binned",
     "compare",
     "delete",
@@ -59,16 +63,17 @@ __all__ = [
     "find_match",
     "folder_of",
     "imported",
+    "last_trained",
     "listed",
     "listing",
     "load",
     "owner_of",
     "path_by_id",
     "plan",
-    "read_answer",
     "read_first_answer",
     "read_labels",
     "read_progress",
+    "read_task",
     "reevaluation_plan",
     "reopen",
     "replan",
@@ -76,6 +81,7 @@ __all__ = [
     "start",
     "title_of",
     "to_bin",
+    "trainings_of",
     "write_labels",
     "written",
 ]

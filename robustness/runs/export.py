@@ -41,7 +41,7 @@ from robustness.runs.cases import CASE_COLUMNS, RowSelection
 from robustness.runs.engines import Prepared, prepared
 from robustness.runs.planning import Plan, plan
 from robustness.runs.run import Run
-from robustness.runs.writer import Progress
+from robustness.runs.task import Progress
 
 TABLE = "images.csv"
 COLUMNS = (

@@ -21,14 +21,19 @@ from robustness.base.code_digest import code_digest
 from robustness.base.errors import ParameterError, RobustnessError, RunError, RunLockedError
 from robustness.base.files import file_errors
 from robustness.base.text import counted, visible
+from robustness.base.validation import read_json
 from robustness.matching import Match
 from robustness.models.record import note_classes
 from robustness.runs import manifest as manifests
 from robustness.runs import notes, results
 from robustness.runs.files import Part, all_parts
 from robustness.runs.manifest import FINISHED, Manifest
-from robustness.runs.match import ANSWER, MatchRequest, read_answer, read_match
+from robustness.runs.match import MatchRequest
 from robustness.runs.run import Run
+from robustness.runs.task import ANSWER, MOST_REQUEST, KindName, TaskRequest
+from robustness.runs.training import TrainingRequest
+
+_TASKS: tuple[type[TaskRequest], ...] = (MatchRequest, TrainingRequest)
 
 MAX_ID = 255
 """Bytes of the longest name that a folder can have."""
@@ -92,7 +97,7 @@ def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
 
 
 def title_of(folder: Path) -> str:
-    """The title of the run or match in ``folder``, else that of its images, else its id."""
+    """The title of the run or other task in ``folder``, else that of its images, else its id."""
     return listed(folder).title or folder.name
 
 
@@ -107,11 +112,21 @@ def find_match(runs: Path, name: str) -> tuple[MatchRequest, Match]:
     Raises ``RunError`` where there is none.
     """
     folder = path_by_id(runs, name)
-    saved = read_match(folder)
-    answer = read_answer(folder)
-    if saved is None or answer is None:
-        raise RunError(f"There is no finished match {name} here: choose one in the table.")
-    return saved, answer
+    request = read_task(folder)
+    if isinstance(request, MatchRequest):
+        answer = request.answer(folder)
+        if answer is not None:
+            return request, answer
+    raise RunError(f"There is no finished match {name} here: choose one in the table.")
+
+
+def read_task(folder: Path) -> TaskRequest | None:
+    """The request of the match or training in ``folder``; None for anything else."""
+    for kind in _TASKS:
+        request = read_json(kind, folder / manifests.FILE, MOST_REQUEST)
+        if request is not None:
+            return request
+    return None
 
 
 def folder_of(run: str, runs: Path) -> Path:
@@ -159,10 +174,11 @@ def written(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class Listed:
-    """One folder among the runs: its manifest, its match, or the ``reason`` why it cannot be used.
+    """One folder among the runs, or the ``reason`` why it cannot be used.
 
-    ``title`` is what people call the run; ``owner`` the name of whose it is, "" where it is
-    nobody's; ``tags`` and ``note`` are what users said of it.
+    It has the ``manifest`` of a run, or the request of another ``task``. ``title`` is what people
+    call it; ``owner`` the name of whose it is, "" where it is nobody's; ``tags`` and ``note`` are
+    what users said of it.
     """
 
     folder: Path
@@ -172,12 +188,16 @@ class Listed:
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
-    match: MatchRequest | None = None
+    task: TaskRequest | None = None
+
+    @property
+    def kind(self) -> KindName:
+        return "run" if self.task is None else self.task.noun
 
     @property
     def created(self) -> str:
-        """When the run or match began, in UTC, ISO 8601; "" for what is neither."""
-        record = self.manifest or self.match
+        """When it began, in UTC, ISO 8601; "" for what cannot be used."""
+        record = self.manifest or self.task
         if record is None:
             return ""
         return record.created
@@ -187,23 +207,23 @@ class Listed:
         """Whether it has all its rows, or its answer."""
         if self.manifest is not None:
             return self.manifest.status == FINISHED
-        return self.match is not None and (self.folder / ANSWER).exists()
+        return self.task is not None and (self.folder / ANSWER).exists()
 
 
 def listed(folder: Path) -> Listed:
     """The entry of ``folder``, without opening its rows."""
     manifest: Manifest | None = None
-    match: MatchRequest | None = None
+    task: TaskRequest | None = None
     try:
         manifest = manifests.read(folder)
         title = manifest.dataset.title
         owner = manifest.creator
     except RunError as error:
-        match = read_match(folder)
-        if match is None:
+        task = read_task(folder)
+        if task is None:
             return Listed(folder, None, str(error))
-        title = match.title
-        owner = match.creator
+        title = task.title
+        owner = task.creator
     folder_notes = notes.read(folder)
     return Listed(
         folder,
@@ -212,14 +232,14 @@ def listed(folder: Path) -> Listed:
         owner=owner,
         tags=folder_notes.tags,
         note=folder_notes.note,
-        match=match,
+        task=task,
     )
 
 
 def owner_of(folder: Path) -> str:
-    """The owner of the run or match in ``folder``, "" for nobody.
+    """The owner of the run or other task in ``folder``, "" for nobody.
 
-    Raises ``RunError`` where there is neither.
+    Raises ``RunError`` where there is none.
     """
     entry = listed(folder)
     if entry.reason:
@@ -228,7 +248,7 @@ def owner_of(folder: Path) -> str:
 
 
 def listing(runs: Path) -> list[Listed]:
-    """Every folder in ``runs``, the newest run or match first, then those that are neither."""
+    """Every folder in ``runs``, the newest first, then those that cannot be used."""
     with file_errors("The folder of runs cannot be listed", kind=RunError, hint=f"It is {runs}."):
         try:
             folders = sorted(path for path in runs.iterdir() if path.is_dir())
@@ -239,7 +259,7 @@ def listing(runs: Path) -> list[Listed]:
 
 
 def delete(folder: Path) -> None:
-    """Deletes the run or match in ``folder``.
+    """Deletes the run or other task in ``folder``.
 
     Raises ``RunError`` for anything else, for one that is being written, and where the disk does
     not allow it.

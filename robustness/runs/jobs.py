@@ -1,8 +1,9 @@
-"""Runs in processes of their own: the queue, and the supervisor that starts and watches them.
+"""Tasks in processes of their own: the queue, and the supervisor that starts and watches them.
 
-The queue is a folder beside the runs. It has a file for each run to work on, which is deleted when
-the work is done. A run that stopped early, by an error or a cancellation, stores the reason. The
-supervisor starts a process for each job in turn, and starts it again if it dies.
+A task is an evaluation, a match or a training, in a folder among the runs. The queue is a folder
+beside them. It has a file for each task to work on, which is deleted when the work is done. A task
+that stopped early, by an error or a cancellation, stores the reason. The supervisor starts a
+process for each job in turn, and starts it again if it dies.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import Field, FiniteFloat
@@ -32,33 +32,27 @@ from robustness.base.text import counted
 from robustness.base.turns import PAUSES, in_turn
 from robustness.base.validation import StrictRecord, read_json
 from robustness.models.record import require_described
-from robustness.runs import match, notes
-from robustness.runs.folder import load, locked
+from robustness.runs import notes
+from robustness.runs.folder import load, locked, read_task
 from robustness.runs.manifest import FILE as MANIFEST
 from robustness.runs.manifest import FINISHED, Manifest, read
-from robustness.runs.match import MatchRequest, read_answer, read_match
 from robustness.runs.planning import Plan, replan
-from robustness.runs.writer import (
+from robustness.runs.task import (
     Progress,
     ProgressFile,
-    earlier,
+    Show,
+    TaskRequest,
     new_id,
     read_progress,
-    reopen,
-    start,
-    unanswered,
 )
+from robustness.runs.writer import earlier, reopen, start, unanswered
 
 __all__ = [
-    "HARDENED",
-    "HARDENING",
     "Job",
     "Supervisor",
     "asker",
     "cancel",
     "end_all",
-    "end_hardening",
-    "is_hardening",
     "is_queued",
     "last_served",
     "outside_job",
@@ -66,8 +60,6 @@ __all__ = [
     "resume",
     "stop_reason",
     "submit",
-    "submit_hardening",
-    "submit_match",
     "submitting",
     "supervise",
     "work_off",
@@ -76,25 +68,19 @@ __all__ = [
 QUEUE = ".queue"
 """The folder of jobs, beside the runs."""
 
-HARDENING = "hardening.json"
-"""The arguments of `harden` for a model of the run, until it is done."""
-
-HARDENED = "hardened.json"
-"""The answer of the last one."""
-
 CANCELLED = "It was cancelled."
 
 PATIENCE = 30.0
 """Seconds to wait for a process that should stop."""
 
 LOG_FILE = "job.log"
-"""The stderr of a run's process, for the operator."""
+"""The stderr of a task's process, for the operator."""
 
 MOST_DEATHS = 3
-"""Deaths in a row without progress after which a run is given up."""
+"""Deaths in a row without progress after which a task is given up."""
 
 MOST_REFUSALS = 60
-"""Failed attempts in a row to start a process, about two a second, before a run is given up."""
+"""Failed attempts in a row to start a process, about two a second, before a task is given up."""
 
 _SERVED_FILE = "served"
 _SECONDS_REMEMBERED = 24 * 3600.0
@@ -139,16 +125,21 @@ class Job(StrictRecord):
         return "Starting …"
 
 
-def submit(plan: Plan, runs: Path, by: str) -> Path:
-    """Queues ``plan`` for ``by`` and returns the folder of its run.
+def submit(work: Plan | TaskRequest, runs: Path, by: str) -> Path:
+    """Queues the ``work`` for ``by``, its creator, and returns its folder.
 
-    Reuses the newest run of the same request, preferably an unfinished one; otherwise starts a new
-    one. Raises what ``start`` raises.
+    The plan of an evaluation takes the newest run of the same request, preferably an unfinished
+    one; anything else begins in a new folder. Raises ``ParameterError`` for a model that lives in
+    this process only, ``RunError`` if the folder or the job cannot be written, and for a plan what
+    ``start`` raises.
     """
-    require_described(plan.spec.model_names, "a job")
-    folder = earlier(plan, runs)
+    if isinstance(work, TaskRequest):
+        require_described(work.model_names, "a job")
+        return _begin(work, runs, by)
+    require_described(work.spec.model_names, "a job")
+    folder = earlier(work, runs)
     if folder is None:
-        with start(plan, runs, creator=by) as writer:
+        with start(work, runs, creator=by) as writer:
             folder = writer.folder
     is_worked_on = is_queued(folder) or outside_job(folder) is not None
     if not is_worked_on and _has_work_left(folder, read(folder)):
@@ -156,38 +147,12 @@ def submit(plan: Plan, runs: Path, by: str) -> Path:
     return folder
 
 
-def resume(folder: Path, by: str) -> None:
-    """Queues the unfinished run or match in ``folder`` for ``by``, unless it is queued already.
-
-    Raises ``RunLockedError`` if a process that is no job works on it, ``RunError`` if it is
-    finished or if the job cannot be written.
-    """
-    if outside_job(folder) is not None:
-        raise RunLockedError(
-            f"The run {folder.name} is running in another process: wait for it to end."
-        )
-    if read_match(folder) is not None:
-        is_unfinished = read_answer(folder) is None
-    else:
-        manifest = read(folder)
-        is_unfinished = is_hardening(folder) or _has_work_left(folder, manifest)
-    if not is_unfinished:
-        raise RunError(f"{folder.name} is finished: there is nothing to continue.")
-    if not is_queued(folder):
-        _add(folder, by)
-
-
-def submit_match(request: MatchRequest, runs: Path, by: str) -> Path:
-    """Queues the match of ``request`` for ``by``, its creator, and returns its new folder.
-
-    Raises ``ParameterError`` for a model that lives in this process only, ``RunError`` if the
-    folder or the job cannot be written; no folder is left behind then.
-    """
-    require_described(request.settings.models, "a job")
+def _begin(request: TaskRequest, runs: Path, by: str) -> Path:
+    """Queues ``request`` in a new folder, which is removed if that is impossible."""
     folder = runs / new_id(request.title)
     manifest = request.model_copy(update={"creator": by})
     try:
-        with file_errors("The match cannot be queued", kind=RunError):
+        with file_errors(f"The {request.noun} cannot be queued", kind=RunError):
             folder.mkdir(parents=True)
             write_whole(folder / MANIFEST, manifest.model_dump_json().encode())
         _add(folder, by)
@@ -197,36 +162,25 @@ def submit_match(request: MatchRequest, runs: Path, by: str) -> Path:
     return folder
 
 
-def submit_hardening(folder: Path, arguments: Sequence[str], by: str) -> None:
-    """Queues the training of a model of the run in ``folder``, by ``arguments`` of `harden`.
+def resume(folder: Path, by: str) -> None:
+    """Queues the unfinished task in ``folder`` for ``by``, unless it is queued already.
 
-    Raises ``RunError`` if the run has a job already, or if it cannot be written.
+    Raises ``RunLockedError`` if a process that is no job works on it, ``RunError`` if it is
+    finished or if the job cannot be written.
     """
-    if is_queued(folder):
-        raise RunError(f"The run {folder.name} already has a job: wait for it, or cancel it.")
-    with file_errors(f"The run {folder.name} cannot be queued", kind=RunError):
-        write_whole(folder / HARDENING, json.dumps(list(arguments)).encode())
-    _add(folder, by)
-
-
-def is_hardening(folder: Path) -> bool:
-    """Whether a training of a model of the run in ``folder`` is queued, running or stopped."""
-    return (folder / HARDENING).exists()
-
-
-def end_hardening(folder: Path, answer: Mapping[str, Any]) -> None:
-    """Stores the ``answer`` of the training, and deletes its request and its job.
-
-    Raises ``RunError`` if the answer cannot be written.
-    """
-    with file_errors(
-        "The model is added, but its judgement cannot be written",
-        "Make room on the disk, remove the model and train again.",
-        kind=RunError,
-    ):
-        write_whole(folder / HARDENED, json.dumps(answer).encode())
-        (folder / HARDENING).unlink(missing_ok=True)
-    drop(folder)
+    if outside_job(folder) is not None:
+        raise RunLockedError(
+            f"The run {folder.name} is running in another process: wait for it to end."
+        )
+    task = read_task(folder)
+    if task is None:
+        is_unfinished = _has_work_left(folder, read(folder))
+    else:
+        is_unfinished = task.answer(folder) is None
+    if not is_unfinished:
+        raise RunError(f"{folder.name} is finished: there is nothing to continue.")
+    if not is_queued(folder):
+        _add(folder, by)
 
 
 def _has_work_left(folder: Path, manifest: Manifest) -> bool:
@@ -371,37 +325,56 @@ def has_process(folder: Path) -> bool:
         return False
 
 
-def work_off(
-    folder: Path, *, engine: str = "local", address: str | None = None
-) -> Generator[Progress, None, None]:
-    """Works on the run or match in ``folder`` to its end, or until its job, if any, is deleted.
+class _CancelledError(Exception):
+    """The job was deleted."""
 
-    Yields as ``RunWriter.perform`` does, for a match once. Deletes the job at the end and at an
-    error, whose sentence the run then stores. Raises ``RunLockedError`` and deletes nothing if
-    another process works on it, ``RunError`` if it cannot continue, and what its engine or
-    ``matching.match`` raises.
+
+def _show_nothing(_progress: Progress) -> None:
+    """Shows no progress."""
+
+
+def work_off(
+    folder: Path,
+    show: Show = _show_nothing,
+    *,
+    engine: str = "local",
+    address: str | None = None,
+) -> None:
+    """Works on the task in ``folder`` to its end, or until its job, if any, is deleted.
+
+    ``show`` receives the progress; the ``engine`` at ``address`` is that of an evaluation. Deletes
+    the job at the end and at an error, whose sentence is then stored. Raises ``RunLockedError`` and
+    deletes nothing if another process works on the task, ``RunError`` if it cannot continue, and
+    what the engine or ``TaskRequest.perform`` raises.
     """
     has_job = is_queued(folder)
+
+    def show_until_cancelled(progress: Progress) -> None:
+        if has_job and not is_queued(folder):
+            raise _CancelledError
+        show(progress)
+
     try:
-        match_request = read_match(folder)
-        if match_request is not None:
-            is_complete = yield from _work_off_match(folder, match_request, has_job)
+        task = read_task(folder)
+        if task is None:
+            _work_off_run(folder, has_job, show_until_cancelled, engine, address)
         else:
-            is_complete = yield from _work_off_run(folder, has_job, engine, address)
+            _work_off_task(folder, task, has_job, show_until_cancelled)
+    except _CancelledError:
+        return
     except RunLockedError:  # the job is that of the other process
         raise
     except RobustnessError as error:
         cancel(folder, str(error))
         raise
-    if is_complete:
-        _forget_stop_reason(folder)  # of a cancellation that came too late
-        drop(folder)
+    _forget_stop_reason(folder)  # of a cancellation that came too late
+    drop(folder)
 
 
 def _work_off_run(
-    folder: Path, has_job: bool, engine: str, address: str | None
-) -> Generator[Progress, None, bool]:
-    """Continues the run in ``folder``; returns whether it came to its end."""
+    folder: Path, has_job: bool, show: Show, engine: str, address: str | None
+) -> None:
+    """Continues the run in ``folder`` to its end."""
     manifest = read(folder)
     try:
         writer = reopen(replan(manifest), folder, patience=PATIENCE)
@@ -413,41 +386,27 @@ def _work_off_run(
         if not has_job:
             _forget_stop_reason(folder)
         for progress in writer.perform(engine, address):
-            if has_job and not is_queued(folder):
-                return False
-            yield progress
-    return True
+            show(progress)
 
 
-class _CancelledError(Exception):
-    """The job of a match was deleted."""
-
-
-def _work_off_match(
-    folder: Path, request: MatchRequest, has_job: bool
-) -> Generator[Progress, None, bool]:
-    """Performs the match in ``folder``; returns whether it came to its end."""
-    yield Progress(0, match.PARTS, 0, loading=True, text="matching ...")
+def _work_off_task(folder: Path, task: TaskRequest, has_job: bool, show: Show) -> None:
+    """Performs the match or training in ``folder``, unless it has its answer."""
     lock = locked(folder, PATIENCE)
-    progress_file = ProgressFile(folder, match.PARTS)
+    progress_file = ProgressFile(folder)
 
-    def show(text: str, done: int) -> None:
-        if has_job and not is_queued(folder):
-            raise _CancelledError
-        progress_file.put(Progress(done, match.PARTS, 0, text=text))
+    def write_and_show(progress: Progress) -> None:
+        show(progress)
+        progress_file.put(progress)
 
     try:
-        if read_answer(folder) is None:
+        if task.answer(folder) is None:
             if not has_job:
                 _forget_stop_reason(folder)
-            show("Starting …", 0)
-            match.perform(folder, request, show)
-    except _CancelledError:
-        return False
+            write_and_show(Progress(0, 1, text="Starting …"))
+            task.perform(folder, write_and_show)
     finally:
         progress_file.remove()
         lock.release()
-    return True
 
 
 def _forget_stop_reason(folder: Path) -> None:
@@ -695,11 +654,7 @@ def _images_done(folder: Path) -> int:
 
 def start_process(folder: Path) -> subprocess.Popen[bytes]:
     """Starts the command that does the job of the run in ``folder``."""
-    hardening_arguments = read_json(list[str], folder / HARDENING)
-    if hardening_arguments:
-        command = ["harden", *hardening_arguments, "--background", str(folder)]
-    else:
-        command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
+    command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
     if _is_idle():
         command.append("--idle")
     with process_lock(folder) as lock, (folder / LOG_FILE).open("wb") as log:

@@ -1,31 +1,29 @@
-"""Matches among the runs: the request that a job works on, and its answer.
-
-A match lies in a folder beside the runs, with a manifest of its own, so that title, notes, bin,
-locks, queue and owner are as those of runs. A folder from another installation is no match.
-"""
+"""Matches among the runs: the request that a job performs, and its answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-from pydantic import Field, TypeAdapter
+from typing import ClassVar, Literal
 
 from robustness import matching
 from robustness.base.errors import RunError
 from robustness.base.files import file_errors, write_whole
 from robustness.base.turns import Pace, Unit, duration
-from robustness.base.validation import StrictRecord, read_json
-from robustness.datasets import Dataset, open_dataset
+from robustness.base.validation import read_json
 from robustness.matching import Match, MatchSettings
-from robustness.runs.manifest import FILE as MANIFEST
-
-ANSWER = "match.json"
-"""The answer, once there is one."""
+from robustness.runs.task import (
+    ANSWER,
+    MOST_ANSWER,
+    KindName,
+    Progress,
+    Show,
+    TaskRequest,
+    open_source,
+    write_answer,
+)
 
 FIRST = "accuracy.json"
 """The answer without a cause, before one is searched for."""
@@ -36,8 +34,6 @@ LABELS = "labels.csv"
 PARTS = 1000
 """Parts of the work of a match, which its progress counts."""
 
-_MOST_REQUEST = 2**16
-_MOST_ANSWER = 2**27  # bytes
 _PHASES = {
     "Reading": (0, 20),
     "Estimating": (20, 100),
@@ -55,41 +51,51 @@ _PACED = (("Simulating", "Learning"), ("Predicting",))
 _UNIT = Unit("parts")
 
 
-class MatchRequest(StrictRecord):
-    """The request of a match, which is its manifest.
+class MatchRequest(TaskRequest):
+    """The request of a match.
 
-    ``production`` and ``reference`` are sources as ``open_dataset`` takes them, and ``images``
-    counts those of both that are used. ``created`` is in UTC, ISO 8601.
+    ``production`` and ``reference`` are sources as ``open_dataset`` takes them; ``images`` counts
+    those of both.
     """
 
+    noun: ClassVar[KindName] = "match"
+
     format: Literal["robustness match"] = "robustness match"
-    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    creator: str = ""
-    title: str
     production: str
     reference: str
-    images: int
     settings: MatchSettings
 
     @property
+    def model_names(self) -> tuple[str, ...]:
+        return self.settings.models
+
+    @property
     def how(self) -> str:
-        """The settings in which matches of the same images and models may differ."""
         return f"{self.settings.framing.text}, seed {self.settings.seed}"
 
+    def answer(self, folder: Path) -> Match | None:
+        return read_json(Match, folder / ANSWER, MOST_ANSWER)
 
-def read_match(folder: Path) -> MatchRequest | None:
-    """The match in ``folder``; None for anything else."""
-    return read_json(MatchRequest, folder / MANIFEST, _MOST_REQUEST)
+    def perform(self, folder: Path, show: Show) -> None:
+        """Matches the images, and writes the answer into ``folder``; see ``matching.match``."""
+        answer = matching.match(
+            open_source(self.production),
+            open_source(self.reference),
+            self.settings,
+            note=_OverallProgress(show).note,
+            first=partial(_write, folder / FIRST),
+        )
+        _write(folder / ANSWER, answer)
 
 
-def read_answer(folder: Path) -> Match | None:
-    """The answer of the match in ``folder``; None until it is finished."""
-    return read_json(Match, folder / ANSWER, _MOST_ANSWER)
+def _write(path: Path, answer: Match) -> None:
+    remedy = "Make room on the disk, then continue the match."
+    write_answer(path, answer, "The answer cannot be written", remedy)
 
 
 def read_first_answer(folder: Path) -> Match | None:
     """The answer of the match in ``folder`` that has no cause yet; None until it is there."""
-    return read_json(Match, folder / FIRST, _MOST_ANSWER)
+    return read_json(Match, folder / FIRST, MOST_ANSWER)
 
 
 def read_labels(folder: Path, answer: Match) -> dict[tuple[str, str], bool]:
@@ -110,36 +116,6 @@ def write_labels(folder: Path, answer: Match, correct: Mapping[tuple[str, str], 
         write_whole(folder / LABELS, sheet.encode())
 
 
-def perform(folder: Path, saved: MatchRequest, show: Callable[[str, int], object]) -> None:
-    """Performs the match in ``folder`` and writes its answer.
-
-    ``show`` receives what is computed and how many of ``PARTS`` are done; it may raise to cancel.
-    Raises ``RunError`` where the answer cannot be written, and what ``matching.match`` raises.
-    """
-    answer = matching.match(
-        _open(saved.production),
-        _open(saved.reference),
-        saved.settings,
-        note=_OverallProgress(show).note,
-        first=partial(_write_answer, folder / FIRST),
-    )
-    _write_answer(folder / ANSWER, answer)
-
-
-def _write_answer(path: Path, answer: Match) -> None:
-    with file_errors(
-        "The answer cannot be written",
-        "Make room on the disk, then continue the match.",
-        kind=RunError,
-    ):
-        write_whole(path, TypeAdapter(Match).dump_json(answer))
-
-
-def _open(source: str) -> Dataset:
-    with file_errors(f"{Path(source).name} cannot be read", kind=RunError):
-        return open_dataset(source)
-
-
 class _OverallProgress:
     """Shows the phases of a match as parts of the whole, with the time left if known.
 
@@ -147,7 +123,7 @@ class _OverallProgress:
     it needs: only the phases of ``_PACED`` show a time, each group at its own pace.
     """
 
-    def __init__(self, show: Callable[[str, int], object]) -> None:
+    def __init__(self, show: Show) -> None:
         self._show = show
         self._done = 0.0  # of PARTS
         self._group: tuple[str, ...] = ()
@@ -162,7 +138,8 @@ class _OverallProgress:
         if phase not in self._group:
             self._group = _paced_group(phase)
             self._pace = Pace(_UNIT, PARTS, time.monotonic, overall=True)
-        self._show(f"{what}: {done:,} of {total:,}{self._time_left()}", int(self._done))
+        text = f"{what}: {done:,} of {total:,}{self._time_left()}"
+        self._show(Progress(int(self._done), PARTS, text=text))
 
     def _time_left(self) -> str:
         if not self._group:

@@ -1,7 +1,5 @@
 """Writes a run: begins or continues it, and saves its rows as they come.
 
-While it is at work, a file beside the rows tells every other process how far it is.
-
 At the end it measures what the models cost: their size, and their latency on this machine. This is
 done apart from the evaluation, after its rows are written, with the models in turns in one process,
 so that a machine that is busy for a while slows all of them.
@@ -10,17 +8,14 @@ so that a machine that is busy for a while slows all of them.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import platform
-import re
 import shutil
 import statistics
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -33,9 +28,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.files import TEMPORARY, file_errors, file_lock
 from robustness.base.text import counted
-from robustness.base.turns import Pace, Unit, in_turns
-from robustness.base.validation import read_json
-from robustness.base.workers import Identity
+from robustness.base.turns import in_turns
 from robustness.images.decoding import sample_bytes
 from robustness.images.framing import Framing, study_image
 from robustness.measure.request import Request
@@ -63,15 +56,7 @@ from robustness.runs.folder import listing, load, locked
 from robustness.runs.latencies import Latencies, Sizes
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, SizeField, read
 from robustness.runs.planning import Plan
-
-FILE = "progress.json"
-"""How far the run is that a process works on."""
-
-_SECONDS_BETWEEN = 0.5
-"""The least time between two writes of the progress."""
-
-_REMOTE_SECONDS = 120.0
-"""A process on another machine that has written nothing for so long is taken for gone."""
+from robustness.runs.task import Progress, ProgressFile, new_id
 
 _HOW_TO_CONTINUE = "The command 'runs resume' continues it."
 
@@ -80,82 +65,6 @@ _SHARE_A_FILE = 0.01
 
 _LEAST_SECONDS_A_FILE = 5.0
 _MOST_SECONDS_A_FILE = 60.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is: images ``done`` of ``total``, of which ``unreadable`` have no rows.
-
-    ``loading`` is true until the models are loaded. ``text``, with rate and time left, and
-    ``worker``, the process that works on the run, are those of the file alone.
-    """
-
-    done: int
-    total: int
-    unreadable: int
-    loading: bool = False
-    text: str = ""
-    worker: Identity | None = None
-
-
-class ProgressFile:
-    """The file in which a process tells the others how far it is with a run."""
-
-    def __init__(self, folder: Path, total: int) -> None:
-        self._file = folder / FILE
-        self._pace = Pace(Unit("images"), total)
-        self._worker = Identity.own()
-        self._written_at = 0.0
-        self._loading = False
-
-    def write(self, progress: Progress) -> None:
-        """Writes ``progress`` with a text of its rate and time left.
-
-        At most twice a second, apart from the moment when the models are loaded.
-        """
-        if not progress.loading:  # else the time that this takes would count as slow images
-            self._pace.note(progress.done)
-        now = time.monotonic()
-        if now - self._written_at < _SECONDS_BETWEEN and progress.loading == self._loading:
-            return
-        self._written_at = now
-        self._loading = progress.loading
-        if progress.loading:
-            text = "Loading the models …"
-        else:
-            text = self._pace.text
-        if progress.unreadable:
-            text += f", {progress.unreadable} left out"
-        self.put(replace(progress, text=text))
-
-    def put(self, progress: Progress) -> None:
-        """Writes ``progress`` with the text that it has; a full disk stops nothing."""
-        values = asdict(replace(progress, worker=self._worker))
-        temporary = self._file.with_name(f".{FILE}.{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):
-            temporary.write_text(json.dumps(values))
-            os.replace(temporary, self._file)
-
-    def remove(self) -> None:
-        """Deletes the file, when nobody works on the run any more."""
-        with contextlib.suppress(OSError):
-            self._file.unlink(missing_ok=True)
-
-
-def read_progress(folder: Path) -> Progress | None:
-    """How far the run in ``folder`` is; None unless a process works on it now."""
-    file = folder / FILE
-    progress = read_json(Progress, file)
-    if progress is None or progress.worker is None:
-        return None
-    try:
-        if progress.worker.here:
-            is_alive = progress.worker.alive
-        else:
-            is_alive = time.time() - file.stat().st_mtime < _REMOTE_SECONDS
-    except (OSError, OverflowError):  # such as of a number that no process can have
-        return None
-    return progress if is_alive else None
 
 
 def measure_sizes(spec: Request) -> Sizes:
@@ -626,10 +535,3 @@ def _same_request(runs: Path, fresh: Manifest) -> Path | None:
         if newest_finished is None:
             newest_finished = entry.folder
     return newest_finished
-
-
-def new_id(title: str) -> str:
-    """An id that no other run or match has, which begins with its title."""
-    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40] or "run"
-    created = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{name}-{created}-{uuid.uuid4().hex[:6]}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,8 @@ from robustness.base.turns import TURNS, Pace, Unit, duration
 from robustness.images.framing import Picture
 from robustness.measure.measurement import Measurement
 from robustness.models.loaded import give_back
-from robustness.runs import MatchRequest, Plan, jobs, keeping, manifest
+from robustness.runs import Plan, TaskRequest, jobs, keeping, manifest
+from robustness.runs.task import KindName
 from robustness.ui import session as ui_session
 from robustness.ui.patches import AppSession, Runtime, report_departures
 from robustness.ui.session import (
@@ -58,6 +59,19 @@ WAITING_LIMIT = 3
 QUEUE_LIMIT = 30
 """Default of the setting ``queue_limit``."""
 
+_START_ACTIONS: Mapping[KindName, Action] = {
+    "run": Action.EVALUATE,
+    "match": Action.EVALUATE,
+    "training": Action.CHANGE_MODELS,
+}
+"""What somebody does who starts or continues a task, by its kind."""
+
+_CANCEL_ACTIONS: Mapping[KindName, Action] = {
+    "run": Action.CANCEL,
+    "match": Action.CANCEL,
+    "training": Action.CANCEL_TRAINING,
+}
+
 _WATCHED = "runs watched"
 """Session key: the folders of the jobs that this session started, by run."""
 
@@ -65,16 +79,20 @@ _CLICKED = "clicked on runs"
 """Session key: whether a job was cancelled since the page was drawn."""
 
 
-def submit(plans: Sequence[Plan]) -> list[str]:
-    """Queue ``plans`` and return the ids of their runs, which may exist already.
+def submit(works: Sequence[Plan | TaskRequest]) -> list[str]:
+    """Queue ``works`` and return their ids; a run of the same plan may exist already.
 
     Raises ``AccessError`` if this session may not, and what ``jobs.submit`` raises.
     """
-    for plan in plans:
-        ui_session.require(Action.EVALUATE, thing=plan.record.title)
-        keeping.check_begin(runs_folder(), plan.record.pictures)
-    with _room_in_queue(len(plans)):
-        folders = [jobs.submit(plan, runs_folder(), _asker()) for plan in plans]
+    for work in works:
+        if isinstance(work, TaskRequest):
+            ui_session.require(_START_ACTIONS[work.noun], thing=work.title)
+            keeping.check_begin(runs_folder(), work.images)
+        else:
+            ui_session.require(_START_ACTIONS["run"], thing=work.record.title)
+            keeping.check_begin(runs_folder(), work.record.pictures)
+    with _room_in_queue(len(works)):
+        folders = [jobs.submit(work, runs_folder(), _asker()) for work in works]
     for folder in folders:
         _watch(folder)
     return [folder.name for folder in folders]
@@ -107,30 +125,11 @@ def _room_in_queue(count: int) -> Iterator[None]:
         yield
 
 
-def submit_hardening(folder: Path, arguments: Sequence[str]) -> None:
-    """Queue the training of a model of the run in ``folder``; raises ``RobustnessError``."""
-    ui_session.require(Action.CHANGE_MODELS, thing=folder.name)
-    keeping.check_begin(folder.parent)
-    with _room_in_queue(1):
-        jobs.submit_hardening(folder, arguments, _asker())
-    _watch(folder)
-
-
-def submit_match(saved: MatchRequest) -> str:
-    """Queue the match ``saved`` and return its id; raises as ``submit`` does."""
-    ui_session.require(Action.EVALUATE, thing=saved.title)
-    keeping.check_begin(runs_folder(), saved.images)
-    with _room_in_queue(1):
-        folder = jobs.submit_match(saved, runs_folder(), _asker())
-    _watch(folder)
-    return folder.name
-
-
 def _action(folder: Path, active: bool) -> Action:
     """The action of cancelling the job in ``folder`` if it is ``active``, else of continuing it."""
-    if jobs.is_hardening(folder):
-        return Action.CANCEL_TRAINING if active else Action.CHANGE_MODELS
-    return Action.CANCEL if active else Action.EVALUATE
+    task = runs.read_task(folder)
+    kind = "run" if task is None else task.noun
+    return _CANCEL_ACTIONS[kind] if active else _START_ACTIONS[kind]
 
 
 def _resume(folder: Path) -> None:
@@ -248,7 +247,7 @@ def _list(folder: Path, opened: str | None) -> None:
         st.rerun()  # the whole page, as it shows the run in several places
     queue = jobs.read_queue(folder)
     watched: dict[str, Path] = st.session_state.get(_WATCHED, {})
-    shown = [job for job in queue if job.run != opened or jobs.is_hardening(folder / job.run)]
+    shown = [job for job in queue if job.run != opened]
     if shown or watched.keys() - {opened}:
         st.divider()
     for job in shown[:_MOST_LISTED]:

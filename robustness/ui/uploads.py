@@ -47,7 +47,7 @@ from robustness.base.files import file_errors, read_regular, stored_bytes, write
 from robustness.base.roles import Action, policy
 from robustness.base.text import counted, plain
 from robustness.datasets import distinct
-from robustness.runs import BIN, MANIFEST_FILE, UPLOADS, jobs
+from robustness.runs import BIN, MANIFEST_FILE, UPLOADS
 from robustness.runs.manifest import MAX_BYTES as MAX_MANIFEST
 from robustness.ui import session
 from robustness.ui.jobs import AFTERWARDS
@@ -540,7 +540,7 @@ def _remove_unneeded(folders: Sequence[Path]) -> None:
     saved = f"*/{MANIFEST_FILE}"
     deleted = f"{BIN}/*/{MANIFEST_FILE}"
     # Saved runs twice, as one may come back from the bin between the first two looks.
-    patterns = (saved, deleted, saved, f"*/{jobs.HARDENING}")
+    patterns = (saved, deleted, saved)
     paths: list[Path] = []
     for pattern in patterns:
         paths.extend(root.glob(pattern))

@@ -19,9 +19,8 @@ import robustness as rb
 from robustness import gate, models
 from robustness.api.runs import weakest_perturbations
 from robustness.base.errors import ParameterError
-from robustness.base.validation import read_json
 from robustness.cli.main import main
-from robustness.hardening import judgement
+from robustness.hardening import Settings, judgement
 from robustness.hardening.run import Hardening, most_likely
 from robustness.hardening.train import split_places
 from robustness.images.decoding import REGISTRY as SAMPLES
@@ -37,8 +36,9 @@ from robustness.models.weights import digest
 from robustness.perturbations import REGISTRY
 from robustness.report import harden as results
 from robustness.report.run import of_run
-from robustness.runs import MANIFEST_FILE, jobs
+from robustness.runs import jobs, last_trained
 from robustness.statistics.means import holm, overall
+from tests.support.jobs import training_of
 from tests.support.user_models import DIGITS, describe, digits_images, small_network
 
 TRAINED = ["brightness", "contrast"]
@@ -135,25 +135,29 @@ def test_hardening_gains_and_says_so_ever_after(folder: Path) -> None:
 def test_a_model_made_worse_is_not_recommended_and_a_job_ends_with_its_answer(
     folder: Path, tmp_path: Path
 ) -> None:
-    sources = ["plain", "--images", str(folder / "train"), "--judge", str(folder / "judge")]
-    words = [*sources, "--perturbations", ",".join(TRAINED), "--name", "worse"]
-    words += ["--rate", "0.1", "--epochs", "1"]
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / MANIFEST_FILE).touch()
-    jobs.submit_hardening(run, words, "somebody")
-    assert jobs.is_queued(run)
-    assert main(["harden", *words, "--background", str(run)]) == 0
-    assert not jobs.is_queued(run)
-    assert not jobs.is_hardening(run)
-    answer = read_json(Hardening, run / jobs.HARDENED)
+    request = training_of(
+        tmp_path / "run",
+        model="plain",
+        name="worse",
+        source=str(folder / "train"),
+        judging_source=str(folder / "judge"),
+        perturbations=tuple(TRAINED),
+        settings=Settings(epochs=1, rate=0.1),
+    )
+    queued = jobs.submit(request, tmp_path, "somebody")
+    assert jobs.is_queued(queued)
+    resume = ["runs", "resume", "--out", str(tmp_path), "--background"]
+    assert main([*resume, queued.name]) == 0
+    assert not jobs.is_queued(queued)
+    answer = last_trained(tmp_path / "run")
     assert answer is not None
     assert next(results.sentences(answer)).startswith("Not recommended")
 
-    jobs.submit_hardening(run, words, "somebody")
-    assert main(["harden", *words, "--background", str(run)]) == 2  # the name is taken
-    assert jobs.is_hardening(run)  # it can be continued
-    assert "a model of that name exists" in jobs.stop_reason(run)
+    again = jobs.submit(request, tmp_path, "somebody")
+    assert main([*resume, again.name]) == 2
+    assert "a model of that name exists" in jobs.stop_reason(again)
+    jobs.resume(again, "somebody")
+    assert jobs.is_queued(again)
 
 
 def test_a_full_disk_ends_a_training_that_goes_on_from_its_last_checkpoint(

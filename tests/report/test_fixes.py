@@ -20,8 +20,9 @@ from robustness.measure.condition import Condition, as_profile
 from robustness.report import fixes
 from robustness.report.fixes import FIXES, Fix
 from robustness.report.run import RunFigures
-from robustness.runs import Run, jobs, results
+from robustness.runs import Run, results
 from robustness.runs.calibrate import VERSION, Calibration
+from tests.support.jobs import store_training
 from tests.support.synthetic_remedies import Made
 
 
@@ -138,8 +139,7 @@ def test_a_training_of_the_run_has_the_gain_that_judged_it(plain: Run) -> None:
     answer = Hardening(
         "SqueezeNet", "hard", ("fog",), Settings(), judgement=judgement, file="f.xml", **counts
     )
-    text = json.dumps(answer.as_dict())
-    (plain.folder / jobs.HARDENED).write_text(text)
+    store_training(plain.folder, answer)
     (fix,) = of_kind(plain, fixes.TRAINING)
     unseen = judgement.group("unseen")
     assert (fix.gain, fix.gain_low, fix.significant) == (unseen.difference, unseen.low, True)

@@ -48,10 +48,11 @@ from robustness.remedies import parse
 from robustness.report import harden, match
 from robustness.report.blocks import Map, Titled
 from robustness.report.failures import property_title
-from robustness.runs import Run, folder, jobs
+from robustness.runs import Run, folder
 from robustness.runs.cases import RowSelection
 from tests.matching.test_run import example
 from tests.support import pages
+from tests.support.jobs import store_training
 from tests.support.printed_figures import (
     Printed,
     markdown_tables,
@@ -640,7 +641,7 @@ def world(
     }
     if name == "a weak model":
         answer = training()
-        (world.run.folder / jobs.HARDENED).write_text(json.dumps(answer.as_dict()))
+        store_training(world.run.folder, answer)
         monkeypatch.setattr("robustness.api.runs.harden", lambda *_, **__: answer)
         commands["harden"] = ["harden", "SqueezeNet", *HARDEN]
         world.content = report.of_run(world.run)

@@ -25,8 +25,8 @@ from robustness.base.turns import in_turn
 from robustness.base.workers import Identity
 from robustness.runs import MANIFEST_FILE, Plan, jobs
 from robustness.runs.jobs import MOST_DEATHS, MOST_REFUSALS, Job, Supervisor
-from robustness.runs.writer import FILE, Progress, ProgressFile
-from tests.support.jobs import PATIENCE
+from robustness.runs.task import PROGRESS, Progress, ProgressFile
+from tests.support.jobs import PATIENCE, work_until
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
 
@@ -118,7 +118,7 @@ def test_the_same_request_is_one_run(asked: Plan, tmp_path: Path) -> None:
     first = jobs.submit(asked, tmp_path, "me")
     assert jobs.submit(asked, tmp_path, "they") == first
     assert [order.run for order in jobs.read_queue(tmp_path)] == [first.name]
-    list(jobs.work_off(first))
+    jobs.work_off(first)
     assert jobs.submit(asked, tmp_path, "me") == first
     assert not jobs.read_queue(tmp_path), "it is finished"
 
@@ -126,17 +126,21 @@ def test_the_same_request_is_one_run(asked: Plan, tmp_path: Path) -> None:
 def test_a_cancelled_run_stops_keeps_its_rows_and_goes_on(asked: Plan, tmp_path: Path) -> None:
     whole = performed(asked.record.source, tmp_path / "whole", asked.spec)
     folder = jobs.submit(asked, tmp_path / "runs", "me")
-    states = jobs.work_off(folder)
-    while next(states).done < 2:
-        pass
-    jobs.cancel(folder)
-    assert list(states) == []
+    shown = []
+
+    def cancel_midway(progress: Progress) -> None:
+        shown.append(progress.done)
+        if progress.done >= 2:
+            jobs.cancel(folder)
+
+    jobs.work_off(folder, cancel_midway)
+    assert len([done for done in shown if done >= 2]) == 1
     assert jobs.stop_reason(folder) == "It was cancelled."
     assert runs.load(folder, unfinished=True).images in (2, 4)
     assert runs.read_progress(folder) is None
     jobs.resume(folder, "me")
     assert jobs.stop_reason(folder) == ""
-    list(jobs.work_off(folder))
+    jobs.work_off(folder)
     found = runs.load(folder)
     assert found.table().equals(whole.table())
     assert not jobs.is_queued(folder)
@@ -171,10 +175,10 @@ def test_renames_tags_and_cancels_beside_a_running_job_lose_nothing(
     try:
         for _ in range(5):
             jobs.resume(folder, "me")
-            next(jobs.work_off(folder))
+            work_until(folder, lambda _: True)
             jobs.cancel(folder)
         jobs.resume(folder, "me")
-        list(jobs.work_off(folder))
+        jobs.work_off(folder)
     finally:
         ended.set()
         thread.join()
@@ -188,10 +192,13 @@ def test_renames_tags_and_cancels_beside_a_running_job_lose_nothing(
 def test_a_run_can_be_watched_from_elsewhere(asked: Plan, tmp_path: Path) -> None:
     folder = jobs.submit(asked, tmp_path, "me")
     told = []
-    for _ in jobs.work_off(folder):
+
+    def watch(_progress: Progress) -> None:
         watched = runs.read_progress(folder)
         assert watched is not None
         told.append(watched)
+
+    jobs.work_off(folder, watch)
     assert replace(told[0], text="", worker=None) == Progress(0, 6, 0, loading=True)
     assert runs.read_progress(folder) is None, "nobody works on it any more"
 
@@ -201,12 +208,13 @@ def test_a_process_that_finds_another_at_work_does_not_stop_it(
 ) -> None:
     monkeypatch.setattr(jobs, "PATIENCE", 0.0)
     folder = jobs.submit(asked, tmp_path, "me")
-    at_work = jobs.work_off(folder)
-    next(at_work)
-    with pytest.raises(RunError, match="is being written"):
-        list(jobs.work_off(folder))
-    assert jobs.is_queued(folder)
-    list(at_work)
+
+    def work_as_well(_progress: Progress) -> None:
+        with pytest.raises(RunError, match="is being written"):
+            jobs.work_off(folder)
+        assert jobs.is_queued(folder)
+
+    jobs.work_off(folder, work_as_well)
     assert runs.load(folder).images == 6
     assert jobs.stop_reason(folder) == ""
 
@@ -216,17 +224,17 @@ def test_what_a_dead_process_said_is_not_believed(tmp_path: Path) -> None:
     dead.wait()
     ProgressFile(tmp_path, 5).write(Progress(1, 5, 0))
     assert runs.read_progress(tmp_path) is not None
-    said = json.loads((tmp_path / FILE).read_text())
+    said = json.loads((tmp_path / PROGRESS).read_text())
     for worker in ({"pid": dead.pid}, {"since": "0"}, {"host": "elsewhere"}):
-        (tmp_path / FILE).write_text(json.dumps(said | {"worker": said["worker"] | worker}))
-        os.utime(tmp_path / FILE, (time.time() - 1000,) * 2)
+        (tmp_path / PROGRESS).write_text(json.dumps(said | {"worker": said["worker"] | worker}))
+        os.utime(tmp_path / PROGRESS, (time.time() - 1000,) * 2)
         assert runs.read_progress(tmp_path) is None
     assert Identity.own().alive
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"progress": 1}', "\0", '{"progress": {"done": 1}}'])
 def test_a_damaged_word_of_progress_is_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / FILE).write_text(text)
+    (tmp_path / PROGRESS).write_text(text)
     assert runs.read_progress(tmp_path) is None
 
 
@@ -408,9 +416,6 @@ def test_a_process_that_got_further_has_its_chances_anew(asked: Plan, tmp_path: 
         supervisor.look()
         assert len(processes.started) == start
         if start == 2:
-            states = jobs.work_off(folder)
-            while next(states).done < 2:
-                pass
-            states.close()
+            work_until(folder, lambda progress: progress.done >= 2)
         processes.end(folder, -signal.SIGKILL, done=False)
     assert jobs.is_queued(folder)

@@ -16,7 +16,6 @@ from robustness.base.errors import AccessError, RunError
 from robustness.cli.main import main
 from robustness.matching import Match, MatchSettings
 from robustness.runs import BIN, MatchRequest, jobs, keeping
-from robustness.runs import match as run_match
 from tests.matching.test_run import example
 from tests.support.jobs import in_threads, worked_off
 
@@ -46,7 +45,7 @@ def queued(runs_folder: Path, by: str = "me") -> Path:
         images=10,
         settings=MatchSettings(models=("SqueezeNet",), fit="crop", side=224, seed=3),
     )
-    return jobs.submit_match(saved, runs_folder, by)
+    return jobs.submit(saved, runs_folder, by)
 
 
 def matched(monkeypatch: pytest.MonkeyPatch, during: Callable[[], object] = lambda: None) -> Any:
@@ -69,9 +68,9 @@ def test_the_queue_performs_a_match_and_keeps_its_answer(
         jobs.supervise(folder.parent)
         worked_off(folder.parent)
     (entry,) = runs.listing(folder.parent)
-    assert entry.match is not None
+    assert isinstance(entry.task, MatchRequest)
     assert (entry.title, entry.owner, entry.finished) == ("Match of photos", "me", True)
-    assert runs.find_match(folder.parent, folder.name) == (entry.match, example(0.3, 0.6))
+    assert runs.find_match(folder.parent, folder.name) == (entry.task, example(0.3, 0.6))
     with pytest.raises(RunError, match="finished"):
         jobs.resume(folder, "me")
 
@@ -96,9 +95,9 @@ def test_the_time_left_is_shown_once_it_is_known_and_does_not_climb(
 
     monkeypatch.setattr("robustness.matching.match", match)
     shown: list[str] = []
-    saved = run_match.read_match(folder)
+    saved = runs.read_task(folder)
     assert saved is not None
-    run_match.perform(folder, saved, lambda text, _: shown.append(text))
+    saved.perform(folder, lambda progress: shown.append(progress.text))
     with_time = [text for text in shown if "left" in text]
     phases = {text.split()[0].strip(":") for text in with_time}
     assert phases == {"Simulating", "Learning", "Predicting"}
@@ -115,12 +114,12 @@ def test_a_cancelled_match_stops_and_can_continue(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     matched(monkeypatch, lambda: jobs.cancel(folder))
-    list(jobs.work_off(folder))
+    jobs.work_off(folder)
     assert not runs.listed(folder).finished
     assert jobs.stop_reason(folder) == jobs.CANCELLED
     matched(monkeypatch)
     jobs.resume(folder, "me")
-    list(jobs.work_off(folder))
+    jobs.work_off(folder)
     assert runs.listed(folder).finished
     assert not jobs.stop_reason(folder)
 

@@ -1,10 +1,11 @@
-"""Runs worked on by a thread of the tests in the place of a process, and the wait for their end."""
+"""Tasks worked on by a thread of the tests in place of a process, and the wait for their end."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,27 @@ from typing import Any
 import pytest
 
 from robustness.base.errors import RobustnessError
-from robustness.runs import jobs
+from robustness.hardening import Hardening
+from robustness.runs import Progress, TrainingRequest, jobs
+from robustness.runs.task import ANSWER
 
 PATIENCE = 240.0
 """Seconds that a run may take, on a machine that does much else."""
+
+
+class StoppedError(Exception):
+    """Raised where a process would end by a signal."""
+
+
+def work_until(folder: Path, is_enough: Callable[[Progress], bool]) -> None:
+    """Works on the task in ``folder`` and stops, as at a signal, once that ``is_enough``."""
+
+    def stop(progress: Progress) -> None:
+        if is_enough(progress):
+            raise StoppedError
+
+    with suppress(StoppedError):
+        jobs.work_off(folder, stop)
 
 
 class Threaded:
@@ -30,10 +48,12 @@ class Threaded:
         self._thread.start()
 
     def _work(self, folder: Path) -> None:
-        with suppress(RobustnessError):
-            for _ in jobs.work_off(folder):
-                if self._stopped.is_set():
-                    return
+        with suppress(RobustnessError, StoppedError):
+            jobs.work_off(folder, self._stop_if_told)
+
+    def _stop_if_told(self, _progress: Progress) -> None:
+        if self._stopped.is_set():
+            raise StoppedError
 
     @property
     def returncode(self) -> int | None:
@@ -70,3 +90,16 @@ def worked_off(runs: Path) -> None:
     while jobs.read_queue(runs):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def training_of(run: Path, **changes: Any) -> TrainingRequest:
+    """The request of a training that the run in the folder ``run`` suggested."""
+    asked = {"model": "SqueezeNet", "name": "hard", "source": "samples", "perturbations": ("fog",)}
+    return TrainingRequest(title="Training of hard", run=run.name, **{**asked, **changes})
+
+
+def store_training(run: Path, answer: Hardening) -> None:
+    """Stores a finished training that the run in the folder ``run`` suggested."""
+    folder = jobs.submit(training_of(run), run.parent, "me")
+    (folder / ANSWER).write_text(json.dumps(answer.as_dict()))
+    jobs.drop(folder)

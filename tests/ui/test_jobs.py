@@ -13,7 +13,7 @@ from benchmarks.support.repository import ROOT
 from robustness import runs
 from robustness.base.errors import RunLockedError
 from robustness.runs import jobs
-from robustness.runs.writer import Progress, ProgressFile
+from robustness.runs.task import Progress, ProgressFile
 from tests.support.jobs import in_threads, worked_off
 from tests.support.pages import run
 from tests.support.saved_runs import spec, use_stand_ins

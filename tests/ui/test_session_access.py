@@ -16,12 +16,13 @@ from robustness.base.roles import Action, Role, Who
 from robustness.measure.condition import Condition
 from robustness.runs import audit, jobs, manifest
 from robustness.runs.jobs import Job
-from robustness.runs.writer import Progress, ProgressFile
+from robustness.runs.task import Progress, ProgressFile
 from robustness.ui import jobs as under_way
 from robustness.ui import session
 from robustness.ui.live.held import Tickets
 from robustness.ui.live.request import LiveRequest
 from robustness.ui.session import Connection, is_local
+from tests.support.jobs import training_of
 from tests.support.pages import run, sample
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -305,7 +306,7 @@ def test_so_many_jobs_wait_of_all_users_together_and_owners_are_no_exception(
     with pytest.raises(AccessError, match=full):
         submit("one", 104)
     with pytest.raises(AccessError, match=full):
-        under_way.submit_hardening(folder / MINE, ["SqueezeNet"])
+        under_way.submit([training_of(folder / MINE)])
     assert len(jobs.read_queue(folder)) == 4
     jobs.cancel(folder / jobs.read_queue(folder)[0].run)
     submit("one", 104)
@@ -314,20 +315,32 @@ def test_so_many_jobs_wait_of_all_users_together_and_owners_are_no_exception(
 def test_a_training_is_cancelled_by_whoever_started_it_and_by_an_owner(
     folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs.submit_hardening(folder / MINE, ["SqueezeNet"], "bob@example.org")
-    app = run(ROOT / "pages" / "models.py")
-    force_click(app, f"sidebar Cancel {MINE}")
+    bobs = jobs.submit(training_of(folder / MINE), folder, "bob@example.org")
+    force_click(run(ROOT / "pages" / "models.py"), f"sidebar Cancel {bobs.name}")
     with pytest.raises(AccessError, match="You may not cancel this training: it is not yours"):
-        under_way.require_cancel(folder / MINE)
+        under_way.require_cancel(bobs)
     click_delete(run(RUNS, run=MINE), MINE)
-    assert jobs.is_queued(folder / MINE), "deleting one's run cancels nobody's training"
+    assert jobs.is_queued(bobs), "deleting one's run cancels nobody's training"
     with monkeypatch.context() as patch:
         patch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "owner")
-        under_way.require_cancel(folder / MINE)
-    jobs.cancel(folder / MINE)
-    jobs.submit_hardening(folder / MINE, ["SqueezeNet"], session.me())
-    run(ROOT / "pages" / "models.py").button(key=f"sidebar Cancel {MINE}").click().run()
-    assert not jobs.is_queued(folder / MINE)
+        under_way.require_cancel(bobs)
+    jobs.cancel(bobs)
+    own = jobs.submit(training_of(folder / MINE), folder, session.me())
+    run(ROOT / "pages" / "models.py").button(key=f"sidebar Cancel {own.name}").click().run()
+    assert not jobs.is_queued(own)
+
+
+def test_only_who_may_add_models_sees_a_training(
+    folder: Path, elsewhere: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = jobs.submit(training_of(folder / MINE), folder, "bob@example.org").name
+    app = run(RUNS, run=training)
+    assert "You may not add or remove models" in app.info[0].value.replace("\\", "")
+    assert training not in set(run(RUNS).dataframe[0].value["Id"])
+    monkeypatch.setenv("ROBUSTNESS_ANONYMOUS_ROLE", "owner")
+    assert not run(RUNS, run=training).info
+    table = run(RUNS).dataframe[0].value.set_index("Id")
+    assert "training" in str(table.loc[training, "State"])
 
 
 def test_a_viewer_attacks_nothing(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:

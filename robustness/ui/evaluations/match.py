@@ -107,7 +107,7 @@ def _submit(production: str, reference: str, settings: MatchSettings) -> None:
         images=image_count,
         settings=settings,
     )
-    table.choose([jobs.submit_match(request)])
+    table.choose(jobs.submit([request]))
     st.rerun()
 
 
@@ -119,7 +119,7 @@ def show(entry: Listed, request: MatchRequest) -> None:
     # Before the answer is read: the other way round, work that ends in between would seem to have
     # stopped without one.
     is_active = jobs.is_active(folder)
-    answer = runs.read_answer(folder)
+    answer = request.answer(folder)
     first_answer = runs.read_first_answer(folder) if answer is None else None
     if is_active:
         jobs.progress(folder, "it continues")
@@ -168,7 +168,7 @@ def show(entry: Listed, request: MatchRequest) -> None:
 
 def _present(entry: Listed, request: MatchRequest) -> bool:
     """Draw a slide of the answer, if there is one, and return whether it replaces the page."""
-    answer = runs.read_answer(entry.folder)
+    answer = request.answer(entry.folder)
     if answer is None:
         return False
     reference = _reference_run(entry, request, answer)

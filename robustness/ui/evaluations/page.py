@@ -9,9 +9,9 @@ import streamlit as st
 
 from robustness import runs
 from robustness.base.text import counted
-from robustness.runs import Listed, keeping
+from robustness.runs import Listed, MatchRequest, TrainingRequest, keeping
 from robustness.ui import jobs
-from robustness.ui.evaluations import comparison, form, match, presentation, table
+from robustness.ui.evaluations import comparison, form, match, presentation, table, train
 from robustness.ui.evaluations import run as evaluation_run
 from robustness.ui.frame import boundary
 from robustness.ui.session import runs_folder, show_what_is_no_run
@@ -35,14 +35,15 @@ def show() -> None:
     names = table.chosen()
     has_runs = bool(listed or names)
     opens_form = form.is_open(has_runs)
-    shows_table = bool(listed) and table.is_listed(opens_form)
+    shown = {name: entry for name, entry in listed.items() if not train.refusal(entry)}
+    shows_table = bool(shown) and table.is_listed(opens_form)
     searched = ""
     with st.container(horizontal=True, vertical_alignment="center", key="runs-tools"):
         form.button(has_runs)
         if names and not opens_form:
-            table.list_button(len(listed))
-            if len(names) == 1 and names[0] in listed:
-                entry = listed[names[0]]
+            table.list_button(len(shown))
+            if len(names) == 1 and names[0] in shown:
+                entry = shown[names[0]]
                 is_active = not entry.finished and jobs.is_active(entry.folder)
                 st.markdown(table.title(entry, is_active=is_active))
         if shows_table:
@@ -57,7 +58,7 @@ def show() -> None:
     if opens_form:
         form.form()
     if shows_table:
-        _draw_table(folder, listed, searched)
+        _draw_table(folder, shown, searched)
     if names and not opens_form:  # the form takes the place of an answer
         _draw_answer(names, listed)
     table.show_bin(folder)
@@ -79,14 +80,17 @@ def _draw_table(folder: Path, listed: Mapping[str, Listed], searched: str) -> No
 
 
 def _draw_answer(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
-    """Draw what the link names: a comparison of runs, a match, or a run."""
+    """Draw what the link names: a comparison of runs, a match, a training, or a run."""
     if len(names) > 1:
         comparison.show(names, {name: entry for name, entry in listed.items() if entry.manifest})
         return
     entry = listed.get(names[0])
     with boundary():
-        if entry is not None and entry.match:
-            match.show(entry, entry.match)
+        if entry is not None and isinstance(entry.task, MatchRequest):
+            match.show(entry, entry.task)
+            return
+        if entry is not None and isinstance(entry.task, TrainingRequest):
+            train.show_training(entry, entry.task)
             return
         run = opened_run(names[0])
         evaluation_run.show_state(run)

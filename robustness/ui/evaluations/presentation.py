@@ -23,7 +23,7 @@ from robustness.report import closing
 from robustness.report.closing import Camera, Closing
 from robustness.report.run import RunFigures
 from robustness.report.tables import verdict_of
-from robustness.runs import Run
+from robustness.runs import MatchRequest, Run
 from robustness.runs.cases import WORST, RowSelection
 from robustness.ui import draw, shared
 from robustness.ui.frame import fragment
@@ -201,9 +201,10 @@ def _matched_camera(figures: RunFigures, folder: Path) -> Camera | None:
     """The camera of the latest match with the images of the run as its reference."""
     source = figures.run.manifest.dataset.source
     for entry in runs.listing(folder):
-        if entry.match is None or entry.match.reference != source:
+        request = entry.task
+        if not isinstance(request, MatchRequest) or request.reference != source:
             continue
-        answer = runs.read_answer(entry.folder)
+        answer = request.answer(entry.folder)
         if answer is None:
             continue
         camera = closing.matched_camera(answer, figures.statistics)

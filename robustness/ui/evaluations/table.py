@@ -175,7 +175,7 @@ def _description(entry: Listed) -> str:
     for model in _models(entry):
         texts += [model, models.label(model)]
     if entry.manifest is None:
-        texts.append("match")
+        texts.append(entry.kind)
     else:
         spec = entry.manifest.spec
         texts.append(entry.manifest.dataset.title)
@@ -285,7 +285,7 @@ def _select(before: Sequence[str], listed: Mapping[str, Listed]) -> None:
     """Take the ticked rows into the link."""
     names = list(listed)
     ticked = [names[row] for row in st.session_state[_KEY]["selection"]["rows"]]
-    if len(ticked) > 1:  # a match compares with nothing
+    if len(ticked) > 1:  # a match or a training compares with nothing
         ticked = [name for name in ticked if listed[name].manifest is not None]
     choose(in_order(ticked, before, listed))
     st.session_state[LISTS] = True  # for the next tick
@@ -376,8 +376,8 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         setup = manifest.how
         if entry.finished:
             image_count = manifest.images
-    elif entry.match:
-        setup = entry.match.how
+    elif entry.task:
+        setup = entry.task.how
     return {
         "Evaluation": entry.title,
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
@@ -385,7 +385,7 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "State": _state(entry, job, pinned),
         "Differs": differences,
         **_headline_cells(_headline(entry)),
-        "Images": image_count,
+        "Images": image_count if manifest else image_count or None,
         "Models": len(_models(entry)),
         "Conditions": conditions,
         "Tags": ", ".join(entry.tags),
@@ -412,9 +412,9 @@ def _headline_cells(headline: Headline | None) -> dict[str, Any]:
 
 
 def _state(entry: Listed, job: Job | None, pinned: str) -> str:
-    states = []
-    if entry.match is not None:
-        states.append("match")
+    states: list[str] = []
+    if entry.task is not None:
+        states.append(entry.kind)
     if not entry.finished:
         states.append(_unfinished(entry, job))
     if entry.folder.name == pinned:
@@ -425,12 +425,12 @@ def _state(entry: Listed, job: Job | None, pinned: str) -> str:
 
 
 def _unfinished(entry: Listed, job: Job | None) -> str:
-    """What is being done to an unfinished run or match, or how far it came."""
+    """What is being done to an unfinished task, or how far it came."""
     if job and job.by:
         return job.text
     if job:
         return f"in another process: {job.text}"
-    if entry.match:
+    if entry.task:
         return "unfinished"
     done, image_count = _images(entry)
     return f"unfinished: {done:,} of {counted(image_count, 'image')}"
@@ -441,21 +441,21 @@ def _images(entry: Listed) -> tuple[int, int]:
     manifest = entry.manifest
     if manifest is not None:
         return manifest.images + manifest.unreadable, manifest.dataset.pictures
-    if entry.match is not None:
-        return 0, entry.match.images
+    if entry.task is not None:
+        return 0, entry.task.images
     return 0, 0
 
 
 def _models(entry: Listed) -> tuple[str, ...]:
     if entry.manifest is not None:
         return entry.manifest.spec.model_names
-    return entry.match.settings.models if entry.match else ()
+    return entry.task.model_names if entry.task else ()
 
 
 def _headline(entry: Listed) -> Headline | None:
     """The scores of the run's models, the best first; None until somebody had them computed.
 
-    There are none in an unfinished run, one that cannot be read, and a match.
+    There are none in an unfinished run, one that cannot be read, and another task.
     """
     manifest = entry.manifest
     if manifest is None or manifest.status != runs.FINISHED:
@@ -506,8 +506,8 @@ def manage(entry: Listed) -> None:
         args=(_describe, entry),
         **session.allowed(Action.RENAME, entry.owner, key=f"rename {name}", thing=name),
     )
-    what = "match" if entry.match else "run"
-    if not entry.match:
+    what = entry.kind
+    if entry.manifest is not None:
         is_pinned = notes.baseline(entry.folder.parent) == name
         st.button(
             "Unpin baseline" if is_pinned else "Pin as baseline",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import streamlit as st
 
@@ -12,14 +13,12 @@ from robustness.api.runs import weakest_perturbations
 from robustness.base.errors import ParameterError
 from robustness.base.roles import Action
 from robustness.base.text import counted, join_names, plain, some
-from robustness.base.validation import read_json
 from robustness.hardening import Hardening
 from robustness.perturbations import REGISTRY
 from robustness.report import harden
 from robustness.report.fixes import CALIBRATION, FIXES, OTHER_MODEL, REMEDIES, REMEDY
 from robustness.report.run import RunFigures
-from robustness.runs import Run
-from robustness.runs import jobs as run_jobs
+from robustness.runs import Listed, Run, TrainingRequest
 from robustness.runs.calibrate import add_calibrated, calibrate, free_name, read_calibrations
 from robustness.ui import draw, session
 from robustness.ui import jobs as ui_jobs
@@ -27,7 +26,7 @@ from robustness.ui.evaluations import table
 from robustness.ui.evaluations.inputs import source_input
 from robustness.ui.frame import boundary
 from robustness.ui.jobs import Work
-from robustness.ui.session import do, listed, page_link
+from robustness.ui.session import RUN, do, listed, page_link
 
 
 def show(figures: RunFigures) -> None:
@@ -131,8 +130,45 @@ _FEWEST_JUDGING = 40
 """Labelled images of a run from which they judge."""
 
 
+def refusal(entry: Listed) -> str:
+    """Why this session may not see ``entry``; "" if it may.
+
+    Trainings are for those who may add models, anything else is for all.
+    """
+    if entry.kind != "training":
+        return ""
+    return session.refusal(Action.CHANGE_MODELS)
+
+
+def show_training(entry: Listed, request: TrainingRequest) -> None:
+    """Draw the progress or the answer of a training, and what can be done with it."""
+    refused = refusal(entry)
+    if refused:
+        st.info(plain(refused), icon=":material/lock:")
+        return
+    _draw_state(entry.folder, request)
+    answer = request.answer(entry.folder)
+    if answer is not None:
+        _draw_sentences(answer)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if (entry.folder.parent / request.run).is_dir():
+            link = {RUN: request.run}
+            page_link("pages/evaluations.py", "Open the run", ":material/analytics:", link)
+        if answer is not None:
+            _draw_link(answer)
+        with st.popover("Manage", icon=":material/more_horiz:"):
+            table.manage(entry)
+    if answer is not None:
+        draw.draw(harden.blocks(answer))
+    labels = [REGISTRY[name].label if name in REGISTRY else name for name in request.perturbations]
+    st.caption(
+        f"{plain(models.label(request.model))} · {plain(', '.join(labels))} · {request.how} · "
+        f"{plain(entry.folder.name)}"
+    )
+
+
 def _training(figures: RunFigures) -> None:
-    """Draw the job under way, or the answer of the last one and the form.
+    """Draw the training under way, or the answer of the last one and the form.
 
     Nothing is drawn for those who may not add models.
     """
@@ -141,24 +177,46 @@ def _training(figures: RunFigures) -> None:
         return
     st.header("Train a model to be more robust", anchor=False)
     st.caption("Teaches a copy of a model to ignore perturbations.")
-    if run_jobs.is_queued(run.folder):
-        ui_jobs.progress(run.folder, "the training continues")
-        return
-    if run_jobs.is_hardening(run.folder):
-        ui_jobs.stopped(run.folder, "The training stopped.")
-    answer = read_json(Hardening, run.folder / run_jobs.HARDENED)
+    trainings = runs.trainings_of(run.folder)
+    if trainings:
+        folder, request = trainings[0]
+        is_active = _draw_state(folder, request)
+        if is_active:
+            return
+    answer = runs.last_trained(run.folder)
     title = "Train a model on images without labels"
     if answer is not None:
         title = "Train another model"
-        headline, *others = harden.sentences(answer)
-        st.html(draw.headline(headline))
-        st.markdown(plain(" ".join(others)))
-        if answer.name in models.REGISTRY:
-            label = f"See {plain(answer.name)} on Models"
-            page_link("pages/models.py", label, ":material/model_training:", {})
+        _draw_sentences(answer)
+        _draw_link(answer)
         draw.draw(harden.blocks(answer))
     with st.expander(title):
         _training_form(figures)
+
+
+def _draw_state(folder: Path, request: TrainingRequest) -> bool:
+    """Draw the progress of an unfinished training, or why it stopped; return whether it goes on."""
+    # Before the answer is read: the other way round, work that ends in between would seem to have
+    # stopped without one.
+    is_active = ui_jobs.is_active(folder)
+    if is_active:
+        ui_jobs.progress(folder, "the training continues")
+    elif request.answer(folder) is None:
+        ui_jobs.stopped(folder, "The training stopped.")
+    return is_active
+
+
+def _draw_sentences(answer: Hardening) -> None:
+    headline, *others = harden.sentences(answer)
+    st.html(draw.headline(headline))
+    st.markdown(plain(" ".join(others)))
+
+
+def _draw_link(answer: Hardening) -> None:
+    """Draw the link to the trained model, unless it was removed."""
+    if answer.name in models.REGISTRY:
+        label = f"See {plain(answer.name)} on Models"
+        page_link("pages/models.py", label, ":material/model_training:", {})
 
 
 def _training_form(figures: RunFigures) -> None:
@@ -216,11 +274,16 @@ def _training_form(figures: RunFigures) -> None:
         with boundary():
             hardening.check_name(name)  # refused here rather than in the job
             hardening.unseen_conditions(perturbations)
-            arguments = [parent, "--images", str(source), "--name", name]
-            if judging_source:
-                arguments += ["--judge", judging_source]
-            arguments += ["--perturbations", ",".join(perturbations)]
-            ui_jobs.submit_hardening(run.folder, arguments)
+            request = TrainingRequest(
+                title=f"Training of {name}",
+                run=run.folder.name,
+                model=parent,
+                name=name,
+                source=str(source),
+                judging_source=judging_source,
+                perturbations=tuple(perturbations),
+            )
+            ui_jobs.submit([request])
             st.rerun()
 
 

@@ -35,6 +35,7 @@ from robustness.matching import (
 )
 from robustness.measure.condition import Condition
 from robustness.runs import MatchRequest
+from robustness.runs.task import ANSWER
 from robustness.ui.live.stories import OFFLINE, STORIES
 
 END = "(shown => document.querySelector(shown).getBoundingClientRect().bottom)"
@@ -245,7 +246,7 @@ def match(folder: Path, source: str) -> None:
     )
     folder.mkdir()
     (folder / runs.MANIFEST_FILE).write_text(saved.model_dump_json())
-    (folder / "match.json").write_bytes(TypeAdapter(Match).dump_json(answer))
+    (folder / ANSWER).write_bytes(TypeAdapter(Match).dump_json(answer))
 
 
 def test_no_texts_overlap_or_leave_the_window_in_present_of_any_view(

@@ -135,19 +135,25 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
     images.mkdir()
     monkeypatch.setenv("ROBUSTNESS_DATASETS", str(tmp_path))
     monkeypatch.setattr("robustness.runs.jobs.supervise", lambda _: None)  # nobody works on it here
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     run = squares_run()
-    run.folder = tmp_path / "run"
-    run.folder.mkdir()
+    run.folder = tmp_path / "runs" / "run"
+    run.folder.mkdir(parents=True)
     app = shown(run, view="fix", harden_source="server", harden_server_source="images")
     app.button(key="harden").click().run()
     assert not app.exception
-    values = json.loads((run.folder / jobs.HARDENING).read_bytes())
-    model, name = values[0], values[values.index("--name") + 1]
-    assert values[values.index("--images") + 1] == str(images)
-    assert name == f"{model}Hardened"
+    ((folder, request),) = runs.trainings_of(run.folder)
+    assert request.source == str(images)
+    assert request.name == f"{request.model}Hardened"
     names = {name for condition in run.conditions for name in condition.perturbations}
-    assert set(values[-1].split(",")) <= names
-    assert jobs.is_queued(run.folder)
+    assert set(request.perturbations) <= names
+    assert jobs.is_queued(folder)
+    assert "harden" not in {button.key for button in app.button}, "one at a time"
+    app.button(key=f"page Cancel {folder.name}").click().run()
+    assert not jobs.is_queued(folder)
+    assert "The training stopped. It was cancelled" in app.warning[0].value
+    app.button(key=f"page Continue {folder.name}").click().run()
+    assert jobs.is_queued(folder)
 
 
 @pytest.mark.parametrize("helps", [True, False])
