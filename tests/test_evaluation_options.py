@@ -21,7 +21,7 @@ from robustness import runs
 from robustness.base.errors import ParameterError
 from robustness.base.options import changed, fields_of
 from robustness.cli import request
-from robustness.measure.options import EvaluationOptions, ImageOptions
+from robustness.measure.options import ImageOptions, RunOptions
 from robustness.runs.manifest import Manifest, read
 from tests.support.jobs import in_threads, worked_off
 from tests.support.pages import run
@@ -149,9 +149,9 @@ def test_every_option_is_recorded_alike_from_python_and_from_the_command(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_stand_ins(monkeypatch)
-    assert set(VALUES) == set(fields_of(EvaluationOptions)), "write down how it is recorded"
+    assert set(VALUES) == set(fields_of(RunOptions)), "write down how it is recorded"
     values = {name: value for name, (value, _, _) in VALUES.items()}
-    assert changed(EvaluationOptions, values) == list(fields_of(EvaluationOptions))
+    assert changed(RunOptions, values) == list(fields_of(RunOptions))
     usual = rb.evaluate(photos, out=tmp_path / "usual", limit=6, conditions=["fog=0.2"])
     evaluated = rb.evaluate(
         photos, models=[MODEL], conditions=["fog=0.4"], out=tmp_path / "runs", **values
@@ -166,7 +166,7 @@ def test_every_option_is_recorded_alike_from_python_and_from_the_command(
         assert evaluated.picture(image), "it is read as it was evaluated"
 
     words = ["--models", MODEL, "--conditions", "fog=0.4"]
-    for field in fields_of(EvaluationOptions).values():
+    for field in fields_of(RunOptions).values():
         _, word, _ = VALUES[field.name]
         words += [field.flag, word] if word else [field.flag]
     plan = request.plan(parsed(words, tmp_path / "command"), str(photos))
@@ -229,7 +229,7 @@ def test_beside_a_file_of_a_request_only_the_choice_of_images_counts(
     write_files()
     words_of = {"domain": ["--domain", "domain.toml"]}
     words_of |= {option: list(words[-2:]) for option, (words, _) in CONDITIONS.items()}
-    for field in fields_of(EvaluationOptions).values():
+    for field in fields_of(RunOptions).values():
         _, word, _ = VALUES[field.name]
         words_of[field.name] = [field.flag, word] if word else [field.flag]
     del words_of["request"]

@@ -27,7 +27,7 @@ from benchmarks.support.repository import PAGES, ROOT
 from robustness import attacks, metrics, models, perturbations, remedies
 from robustness.base.options import fields_of
 from robustness.cli import main
-from robustness.measure.options import EvaluationOptions
+from robustness.measure.options import RunOptions
 from robustness.report.run import REGISTRY as QUESTIONS
 from tests.support import onnx_files
 from tests.support.user_models import describe
@@ -186,7 +186,7 @@ def page_keys() -> Iterator[tuple[str, Iterable[str]]]:
             for kind, key in keys_in(node, scope):
                 found[kind].update(texts(key, scope))
     controls = {field.key for q in QUESTIONS for field in q.fields.values()}
-    for field in fields_of(EvaluationOptions).values():
+    for field in fields_of(RunOptions).values():
         if field.option.label:
             controls.add(field.key)
     for path in (ROOT / "robustness" / "report").rglob("*.py"):

@@ -619,8 +619,6 @@ def evaluate(
     domain: Domain | str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
     resume: bool = True,
-    engine: str = "local",
-    address: str | None = None,
     note: Callable[[Progress], object] | None = None,
     progress: bool | None = None,
     **options: Unpack[EvaluationOptions],
@@ -663,7 +661,7 @@ def evaluate(
             raise ParameterError(f"Expected a spec, or {join_names(names, len(names))}, got both.")
     plan = runs.plan(dataset, spec, **options_of(ImageOptions, options))
     with _progress_reporter(note, progress, len(plan.dataset)) as tell:
-        run = perform(plan, out, engine, address, resume=resume, tell=tell)
+        run = perform(plan, out, options["engine"], options["address"], resume=resume, tell=tell)
     if not isinstance(source, str | PathLike):
         run.dataset = plan.dataset  # it cannot be opened by name
     return run

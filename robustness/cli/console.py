@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, get_args, get
 from robustness.base.errors import ParameterError
 from robustness.base.options import Field, fields_of, options_of
 from robustness.base.text import unhidden
-from robustness.measure.options import RequestOptions
+from robustness.measure.options import EngineOptions, RequestOptions
 
 if TYPE_CHECKING:
     from robustness.measure.condition import Condition
@@ -223,9 +223,8 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
         "help": "folder of runs (default: that of the dashboard, by the setting 'runs', else runs)",
     },
     "--baseline": {"metavar": "RUN", "help": "overrides the baseline in the budget"},
-    "--engine": {"metavar": "local|ray", "default": "local", "help": "default: local"},
-    "--address": {"metavar": "HOST:PORT", "help": "address of a running Ray cluster"},
     **{field.flag: _settings_of(field) for field in fields_of(RequestOptions).values()},
+    **{field.flag: _settings_of(field) for field in fields_of(EngineOptions).values()},
 }
 """Options with the same meaning in every command."""
 

@@ -12,7 +12,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.options import fields_of, options_of
 from robustness.cli import console
 from robustness.cli.console import add_options, add_shared, names, request_of
-from robustness.measure.options import EvaluationOptions, ImageOptions, RequestOptions
+from robustness.measure.options import ImageOptions, RequestOptions, RunOptions
 
 if TYPE_CHECKING:
     from robustness.datasets import ImageNetCTree
@@ -94,7 +94,7 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
         metavar="1-5",
         help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
     )
-    add_options(evaluated, EvaluationOptions)
+    add_options(evaluated, RunOptions)
 
 
 def _suite(text: str) -> str:
@@ -237,7 +237,7 @@ def option_names(options: argparse.Namespace, *others: str) -> str:
 
 def _set_options(options: argparse.Namespace, names: Sequence[str]) -> str:
     """List those of the options ``names`` that differ from their defaults; "" for none."""
-    declared = fields_of(EvaluationOptions)
+    declared = fields_of(RunOptions)
     flags = []
     for name in names:
         if getattr(options, name) == options.parser.get_default(name):

@@ -110,7 +110,22 @@ class ImageOptions(TypedDict, total=False):
     ]
 
 
-class EvaluationOptions(RequestOptions, ImageOptions, total=False):
+class RunOptions(RequestOptions, ImageOptions, total=False):
+    """What a run depends on beside its source, models and conditions."""
+
+
+class EngineOptions(TypedDict, total=False):
+    """Where the work is done."""
+
+    engine: Annotated[
+        str, Option("local", "where the work is done (default: local)", metavar="local|ray")
+    ]
+    address: Annotated[
+        str | None, Option(None, "address of a running Ray cluster", metavar="HOST:PORT")
+    ]
+
+
+class EvaluationOptions(RunOptions, EngineOptions, total=False):
     """All options of an evaluation."""
 
 

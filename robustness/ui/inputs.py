@@ -484,6 +484,11 @@ def _sides() -> list[int]:
     return sorted(sides_of_models.union(SIDES))
 
 
+def framing_input() -> Overrides:
+    """Draw the choice of fit and side for an evaluation or a match; return both, for all models."""
+    return overrides_of(fit_input(_VIEW["fit"].key), side_input(_VIEW["side"].key))
+
+
 def overrides_of(fit: str, side: str) -> Overrides:
     """What ``fit_input`` and ``side_input`` chose, for all models."""
     fit_of_all = None if fit == AS_DESCRIBED else fit

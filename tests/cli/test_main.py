@@ -91,7 +91,10 @@ def document(text: str | bytes) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "unneeded"),
     [
-        (["--help"], {"tensorflow", "keras", "numpy", "pandas", "cv2", "PIL", "streamlit"}),
+        (
+            ["--help"],
+            {"tensorflow", "keras", "numpy", "pandas", "cv2", "PIL", "pydantic", "streamlit"},
+        ),
         (["models", "--json"], {"tensorflow", "keras", "pandas", "streamlit"}),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",

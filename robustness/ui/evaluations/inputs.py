@@ -19,7 +19,7 @@ from robustness.datasets import KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.images.decoding import ACCEPTED_EXTENSIONS
 from robustness.matching import Match
 from robustness.measure.condition import Condition, pool_profiles
-from robustness.measure.options import EvaluationOptions, ImageOptions, RequestOptions
+from robustness.measure.options import ImageOptions, RequestOptions, RunOptions
 from robustness.measure.request import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
@@ -41,13 +41,11 @@ from robustness.ui.evaluations import limits
 from robustness.ui.evaluations.domain import domain_input
 from robustness.ui.evaluations.table import PROFILE, forget_limits
 from robustness.ui.inputs import (
-    fit_input,
+    framing_input,
     model_input,
     option_input,
     other_inputs,
-    overrides_of,
     seed_input,
-    side_input,
 )
 from robustness.ui.session import (
     RUN,
@@ -71,7 +69,7 @@ _SUITES = {
     OWN_CHOICE: "My own choice",
     FROM_FILE: "A file",
 }
-_FIELDS = fields_of(EvaluationOptions)
+_FIELDS = fields_of(RunOptions)
 _LABELLINGS = _FIELDS["labelling"].option.choices or {}
 
 WITHOUT_CLASSES = (
@@ -221,7 +219,7 @@ class _Settings(NamedTuple):
     """What has a default."""
 
     conditions: tuple[Condition, ...]
-    options: EvaluationOptions
+    options: RunOptions
 
 
 def _settings_input(matched: Matched | None, *, has_conditions: bool) -> _Settings:
@@ -247,7 +245,7 @@ def _settings_input(matched: Matched | None, *, has_conditions: bool) -> _Settin
         with st.container(horizontal=True, vertical_alignment="bottom"):
             limit = option_input(_FIELDS["limit"])
             seed = seed_input()
-        fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
+        fit, side = framing_input()
         drawn = {
             "remedies": remedies,
             "labelling": labelling,
@@ -256,8 +254,8 @@ def _settings_input(matched: Matched | None, *, has_conditions: bool) -> _Settin
             "fit": fit,
             "side": side,
         }
-        chosen = other_inputs(EvaluationOptions, drawn)
-    return _Settings(conditions, options_of(EvaluationOptions, chosen))
+        chosen = other_inputs(RunOptions, drawn)
+    return _Settings(conditions, options_of(RunOptions, chosen))
 
 
 def last_written(source: str) -> tuple[int, ...]:

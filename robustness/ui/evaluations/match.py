@@ -30,12 +30,10 @@ from robustness.ui.evaluations.inputs import (
 )
 from robustness.ui.frame import boundary
 from robustness.ui.inputs import (
-    fit_input,
+    framing_input,
     model_input,
     other_inputs,
-    overrides_of,
     seed_input,
-    side_input,
 )
 from robustness.ui.live import stories
 from robustness.ui.session import RUN, do, fragment
@@ -59,7 +57,7 @@ def form() -> None:
     with st.expander("Settings", icon=":material/tune:"):
         names = model_input()
         seed = seed_input()
-        fit, side = overrides_of(fit_input("dataset_fit"), side_input("dataset_side"))
+        fit, side = framing_input()
         chosen = other_inputs(MatchOptions, {"seed": seed, "fit": fit, "side": side})
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
