@@ -11,9 +11,11 @@ import streamlit as st
 from robustness import hardening, models, runs
 from robustness.api.runs import weakest_perturbations
 from robustness.base.errors import ParameterError
+from robustness.base.options import options_of
 from robustness.base.roles import Action
 from robustness.base.text import counted, join_names, plain, some
-from robustness.hardening import Hardening
+from robustness.hardening import Hardening, Settings
+from robustness.measure.options import TrainingOptions
 from robustness.perturbations import REGISTRY
 from robustness.report import harden
 from robustness.report.fixes import CALIBRATION, FIXES, OTHER_MODEL, REMEDIES, REMEDY
@@ -25,6 +27,7 @@ from robustness.ui import jobs as ui_jobs
 from robustness.ui.evaluations import table
 from robustness.ui.evaluations.inputs import source_input
 from robustness.ui.frame import boundary
+from robustness.ui.inputs import other_inputs
 from robustness.ui.jobs import Work
 from robustness.ui.session import RUN, do, listed, page_link
 
@@ -250,6 +253,7 @@ def _training_form(figures: RunFigures) -> None:
             help="Default: the five with the lowest rate in this run. Leave some families out: "
             "their perturbations judge the result.",
         )
+        chosen = other_inputs(TrainingOptions, {})
     is_labelled = any(entry["clean_accuracy"] is not None for entry in figures.statistics.summary)
     judging_source = ""
     if is_labelled and run.images >= _FEWEST_JUDGING:
@@ -282,6 +286,7 @@ def _training_form(figures: RunFigures) -> None:
                 source=str(source),
                 judging_source=judging_source,
                 perturbations=tuple(perturbations),
+                settings=Settings(**options_of(TrainingOptions, chosen)),
             )
             ui_jobs.submit([request])
             st.rerun()
