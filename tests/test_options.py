@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Unpack
 
 import pytest
 
+import robustness as rb
 from benchmarks.support.repository import ROOT
 from robustness.base.options import Field, changed, fields_of
 from robustness.base.validation import checked_arguments
@@ -124,6 +126,13 @@ def test_the_defaults_of_a_record_pass_its_checks(record: type) -> None:
     assert list(defaults) == list(fields_of(record))
     assert call(**defaults) == defaults
     assert not changed(record, defaults)
+
+
+def test_thresholds_have_the_defaults_of_their_record_from_python_too() -> None:
+    # By hand, as its first option may be given without its name.
+    parameters = inspect.signature(rb.safe_threshold).parameters
+    for field in fields_of(ThresholdOptions).values():
+        assert parameters[field.name].default == field.option.default
 
 
 def cells(field: Field) -> tuple[str, ...]:

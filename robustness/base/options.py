@@ -9,7 +9,7 @@ Everything else is made of it. The command line has ``--limit N`` (``cli.console
 function that takes ``**options: Unpack[ImageOptions]`` has the keyword ``limit``, which editors and
 type checkers know, with its default and its check (``base.validation.checked_arguments``). A TOML
 file has the key (``base.validation.table_with_options``), a page the input
-(``ui.inputs.option_input``), and docs the row.
+(``ui.session.option_input``), and docs the row.
 
 The record is no class of pydantic, which takes as long to import as the command line takes to print
 its help; pydantic checks its values later.
