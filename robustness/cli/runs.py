@@ -109,11 +109,11 @@ def runs_command(options: argparse.Namespace) -> None:
 def _listed_text(entry: Listed) -> str:
     name = entry.folder.name
     manifest = entry.manifest
-    if entry.task is not None:
+    if entry.reason:
+        return f"{name}: {entry.reason}"
+    if manifest is None:
         status = "finished" if entry.finished else "unfinished"
         return f"{name}\n    {entry.title}: a {entry.kind}, {entry.created}, {status}"
-    if manifest is None:
-        return f"{name}: {entry.reason}"
     return (
         f"{name}\n    {entry.title}: {manifest.images} of "
         f"{counted(manifest.dataset.pictures, 'image')}, "
@@ -131,18 +131,15 @@ def _listed_document(entry: Listed) -> dict[str, Any]:
         "folder": str(entry.folder),
         "reason": entry.reason,
     }
-    if entry.task is not None:
-        document["title"] = entry.title
-        document["created"] = entry.created
-        document["status"] = runs.FINISHED if entry.finished else runs.UNFINISHED
+    if entry.reason:
         return document
+    document["title"] = entry.title
+    document["created"] = entry.created
+    document["status"] = runs.FINISHED if entry.finished else runs.UNFINISHED
     manifest = entry.manifest
-    if manifest is None:  # a damaged run, of which the reason says all
+    if manifest is None:  # a match or a training
         return document
     spec = manifest.spec
-    document["title"] = entry.title
-    document["created"] = manifest.created
-    document["status"] = manifest.status
     document["source"] = manifest.dataset.source
     document["pictures"] = manifest.dataset.pictures
     document["images"] = manifest.images

@@ -176,63 +176,58 @@ def written(folder: Path) -> int:
 class Listed:
     """One folder among the runs, or the ``reason`` why it cannot be used.
 
-    It has the ``manifest`` of a run, or the request of another ``task``. ``title`` is what people
-    call it; ``owner`` the name of whose it is, "" where it is nobody's; ``tags`` and ``note`` are
-    what users said of it.
+    ``record`` is the manifest of a run, or the request of a match or a training. ``title`` is what
+    people call it; ``owner`` the name of whose it is, "" where it is nobody's; ``tags`` and
+    ``note`` are what users said of it.
     """
 
     folder: Path
-    manifest: Manifest | None
+    record: Manifest | TaskRequest | None
     reason: str = ""
     title: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""
-    task: TaskRequest | None = None
 
     @property
     def kind(self) -> KindName:
-        return "run" if self.task is None else self.task.noun
+        return "run" if self.record is None else self.record.noun
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The record of a run; None for anything else."""
+        return self.record if isinstance(self.record, Manifest) else None
 
     @property
     def created(self) -> str:
         """When it began, in UTC, ISO 8601; "" for what cannot be used."""
-        record = self.manifest or self.task
-        if record is None:
-            return ""
-        return record.created
+        return "" if self.record is None else self.record.created
 
     @property
     def finished(self) -> bool:
         """Whether it has all its rows, or its answer."""
         if self.manifest is not None:
             return self.manifest.status == FINISHED
-        return self.task is not None and (self.folder / ANSWER).exists()
+        return self.record is not None and (self.folder / ANSWER).exists()
 
 
 def listed(folder: Path) -> Listed:
     """The entry of ``folder``, without opening its rows."""
-    manifest: Manifest | None = None
-    task: TaskRequest | None = None
+    record: Manifest | TaskRequest | None
     try:
-        manifest = manifests.read(folder)
-        title = manifest.dataset.title
-        owner = manifest.creator
+        record = manifests.read(folder)
     except RunError as error:
-        task = read_task(folder)
-        if task is None:
+        record = read_task(folder)
+        if record is None:
             return Listed(folder, None, str(error))
-        title = task.title
-        owner = task.creator
     folder_notes = notes.read(folder)
     return Listed(
         folder,
-        manifest,
-        title=folder_notes.title or visible(title),
-        owner=owner,
+        record,
+        title=folder_notes.title or visible(record.title),
+        owner=record.creator,
         tags=folder_notes.tags,
         note=folder_notes.note,
-        task=task,
     )
 
 

@@ -94,12 +94,12 @@ _SECONDS_TO_STOP = 20.0
 
 
 class Job(StrictRecord):
-    """A run to work on.
+    """A task to work on.
 
     ``by`` identifies who asks, and ``requested_at`` is in seconds since 1970: these are in the file
-    of the job. The others are added when the queue is read. ``run`` is the name of the run's
-    folder. ``progress`` is None while the job waits or its process starts. ``before`` counts the
-    jobs ahead of it. A job of which ``by`` is "" is not in the queue: see ``outside_job``.
+    of the job. The others are added when the queue is read. ``run`` is the name of its folder.
+    ``progress`` is None while the job waits or its process starts. ``before`` counts the jobs ahead
+    of it. A job of which ``by`` is "" is not in the queue: see ``outside_job``.
     """
 
     by: str
@@ -193,9 +193,9 @@ def _has_work_left(folder: Path, manifest: Manifest) -> bool:
 
 
 def cancel(folder: Path, why: str = CANCELLED) -> None:
-    """Cancels the run in ``folder`` and stores ``why`` in it.
+    """Cancels the task in ``folder`` and stores ``why`` in it.
 
-    Its process stops between two chunks; finished chunks stay.
+    Its process stops at the next progress; what is done stays.
     """
     with contextlib.suppress(RunError):
         notes.update(folder, stopped=why)
@@ -203,13 +203,13 @@ def cancel(folder: Path, why: str = CANCELLED) -> None:
 
 
 def drop(folder: Path) -> None:
-    """Deletes the job of the run in ``folder``, if there is one."""
+    """Deletes the job of the task in ``folder``, if there is one."""
     with contextlib.suppress(OSError):
         _job_file(folder).unlink(missing_ok=True)
 
 
 def stop_reason(folder: Path) -> str:
-    """Why the unfinished run in ``folder`` stopped, in a sentence; "" if unknown."""
+    """Why the unfinished task in ``folder`` stopped, in a sentence; "" if unknown."""
     return notes.read(folder).stopped
 
 
@@ -228,12 +228,12 @@ def submitting(runs: Path) -> Iterator[None]:
 
 
 def is_queued(folder: Path) -> bool:
-    """Whether the run in ``folder`` is queued or running."""
+    """Whether the task in ``folder`` is queued or running."""
     return _job_file(folder).exists()
 
 
 def asker(folder: Path) -> str:
-    """Who asks for the job of the run in ``folder``; "" if it has none."""
+    """Who asks for the job of the task in ``folder``; "" if it has none."""
     job = read_json(Job, _job_file(folder))
     if job is None:
         return ""
@@ -241,7 +241,7 @@ def asker(folder: Path) -> str:
 
 
 def outside_job(folder: Path) -> Job | None:
-    """The work on the run in ``folder`` by a process that is no job, such as a command; or None."""
+    """The work on the task in ``folder`` by a process that is no job, such as a command."""
     progress = read_progress(folder)
     if progress is None or is_queued(folder):
         return None
@@ -253,7 +253,7 @@ def outside_job(folder: Path) -> Job | None:
 def read_queue(runs: Path) -> list[Job]:
     """The jobs in the folder ``runs``: running ones, then the others in the order of their turns.
 
-    Deletes files that are not the job of a run.
+    Deletes files that are not the job of a task.
     """
     working: list[Job] = []
     waiting: list[Job] = []
@@ -262,7 +262,7 @@ def read_queue(runs: Path) -> list[Job]:
         folder = runs / file.stem
         if job is None or not folder.is_dir():
             with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)  # it is gone if its run was finished just now
+                file.unlink(missing_ok=True)  # it is gone if its task was finished just now
             continue
         job = job.model_copy(update={"run": file.stem, "progress": read_progress(folder)})
         if job.progress is None:
@@ -297,7 +297,7 @@ def note_served(runs: Path, by: str) -> None:
 
 @contextlib.contextmanager
 def process_lock(folder: Path) -> Iterator[int]:
-    """Locks the job of the run in ``folder``; yields the descriptor for its process to inherit.
+    """Locks the job of the task in ``folder``; yields the descriptor for its process to inherit.
 
     The system holds the lock until that process has ended, whatever becomes of the one that started
     it. Raises ``BlockingIOError`` while a process of the job lives, another ``OSError`` where there
@@ -312,7 +312,7 @@ def process_lock(folder: Path) -> Iterator[int]:
 
 
 def has_process(folder: Path) -> bool:
-    """Whether a process of the job of the run in ``folder`` lives, at work or still starting.
+    """Whether a process of the job of the task in ``folder`` lives, at work or still starting.
 
     Only for the active supervisor: to ask is to lock for a moment.
     """
@@ -415,7 +415,7 @@ def _forget_stop_reason(folder: Path) -> None:
 
 
 def _add(folder: Path, by: str) -> None:
-    """Writes the job of the run in ``folder``; raises ``RunError`` if that is impossible."""
+    """Writes the job of the task in ``folder``; raises ``RunError`` if that is impossible."""
     with file_errors(f"The run {folder.name} cannot be queued", kind=RunError):
         (folder.parent / QUEUE).mkdir(exist_ok=True)
         _forget_stop_reason(folder)
@@ -428,7 +428,7 @@ def _job_file(folder: Path) -> Path:
 
 
 Start = Callable[[Path], "subprocess.Popen[bytes]"]
-"""Starts the process of the run in a folder; raises ``OSError`` if it cannot."""
+"""Starts the process of the task in a folder; raises ``OSError`` if it cannot."""
 
 
 @dataclass
@@ -452,7 +452,7 @@ class Supervisor:
     """Does the jobs of one folder of runs, at most ``limit`` at once.
 
     Of several supervisors of a folder, in any process, one is active at a time; when it ends,
-    another takes over. ``start`` starts a process for the run in a folder.
+    another takes over. ``start`` starts a process for the task in a folder.
     """
 
     def __init__(self, runs: Path, limit: int, start: Start | None = None) -> None:
@@ -526,9 +526,9 @@ class Supervisor:
             self._start_waiting(jobs)
 
     def _check_processes(self, queued: Container[str]) -> list[str]:
-        """Ends the processes of runs that are not ``queued`` any more.
+        """Ends the processes of tasks that are not ``queued`` any more.
 
-        Returns the runs whose processes have ended and that are done or given up. A run whose
+        Returns the tasks whose processes have ended and that are done or given up. A task whose
         process died before its end is not among them: another process is due.
         """
         ended = []
@@ -615,7 +615,7 @@ class Supervisor:
         return True
 
     def _died_for_good(self, child: _Child) -> bool:
-        """Whether to give up the run of ``child``, which ended before the run did."""
+        """Whether to give up the task of ``child``, which ended before the task did."""
         run = child.job.run
         folder = self._runs / run
         done = _images_done(folder)
@@ -653,7 +653,7 @@ def _images_done(folder: Path) -> int:
 
 
 def start_process(folder: Path) -> subprocess.Popen[bytes]:
-    """Starts the command that does the job of the run in ``folder``."""
+    """Starts the command that does the job of the task in ``folder``."""
     command = ["runs", "resume", folder.name, "--out", str(folder.parent), "--background"]
     if _is_idle():
         command.append("--idle")

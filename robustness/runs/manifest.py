@@ -10,7 +10,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.plugins import plugins
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs.latencies import Latencies, costs
+from robustness.runs.task import KindName
 from robustness.statistics.choice import Cost
 
 FILE = "manifest.json"
@@ -90,6 +91,7 @@ class Manifest:
     """
 
     __pydantic_config__ = CONFIG
+    noun: ClassVar[KindName] = "run"
 
     id: Text
     created: Word
@@ -139,6 +141,14 @@ class Manifest:
     def costs(self) -> dict[str, Cost]:
         """What is known of the cost of each model."""
         return costs(self.sizes, self.latencies)
+
+    @property
+    def title(self) -> str:
+        return self.dataset.title
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        return self.spec.model_names
 
     @property
     def how(self) -> str:

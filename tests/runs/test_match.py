@@ -68,9 +68,9 @@ def test_the_queue_performs_a_match_and_keeps_its_answer(
         jobs.supervise(folder.parent)
         worked_off(folder.parent)
     (entry,) = runs.listing(folder.parent)
-    assert isinstance(entry.task, MatchRequest)
+    assert isinstance(entry.record, MatchRequest)
     assert (entry.title, entry.owner, entry.finished) == ("Match of photos", "me", True)
-    assert runs.find_match(folder.parent, folder.name) == (entry.task, example(0.3, 0.6))
+    assert runs.find_match(folder.parent, folder.name) == (entry.record, example(0.3, 0.6))
     with pytest.raises(RunError, match="finished"):
         jobs.resume(folder, "me")
 

@@ -86,11 +86,11 @@ def _draw_answer(names: Sequence[str], listed: Mapping[str, Listed]) -> None:
         return
     entry = listed.get(names[0])
     with boundary():
-        if entry is not None and isinstance(entry.task, MatchRequest):
-            match.show(entry, entry.task)
+        if entry is not None and isinstance(entry.record, MatchRequest):
+            match.show(entry, entry.record)
             return
-        if entry is not None and isinstance(entry.task, TrainingRequest):
-            train.show_training(entry, entry.task)
+        if entry is not None and isinstance(entry.record, TrainingRequest):
+            train.show_training(entry, entry.record)
             return
         run = opened_run(names[0])
         evaluation_run.show_state(run)

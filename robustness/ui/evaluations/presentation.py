@@ -201,7 +201,7 @@ def _matched_camera(figures: RunFigures, folder: Path) -> Camera | None:
     """The camera of the latest match with the images of the run as its reference."""
     source = figures.run.manifest.dataset.source
     for entry in runs.listing(folder):
-        request = entry.task
+        request = entry.record
         if not isinstance(request, MatchRequest) or request.reference != source:
             continue
         answer = request.answer(entry.folder)

@@ -21,7 +21,7 @@ from robustness.base.text import counted, plain, visible
 from robustness.measure.condition import perturbation_label
 from robustness.report.run import RunFigures
 from robustness.report.threshold import THRESHOLD, ThresholdInUse, certified
-from robustness.runs import MAX_TITLE, Listed, folder, keeping, notes
+from robustness.runs import MAX_TITLE, Listed, TaskRequest, folder, keeping, notes
 from robustness.runs import jobs as run_jobs
 from robustness.runs.comparison import differences_in_setup
 from robustness.runs.folder import Headline
@@ -370,14 +370,10 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
     if manifest and other and other.manifest:
         differences = differences_in_setup(other.manifest, manifest)
     conditions = None
-    setup = ""
     if manifest:
         conditions = len(manifest.spec.pooled_conditions)
-        setup = manifest.how
         if entry.finished:
             image_count = manifest.images
-    elif entry.task:
-        setup = entry.task.how
     return {
         "Evaluation": entry.title,
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
@@ -390,7 +386,7 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Conditions": conditions,
         "Tags": ", ".join(entry.tags),
         "Note": entry.note,
-        "Set-up": setup,
+        "Set-up": entry.record.how if entry.record else "",
         "Owner": entry.owner if "@" in entry.owner else "",
         "Id": entry.folder.name,
     }
@@ -413,7 +409,7 @@ def _headline_cells(headline: Headline | None) -> dict[str, Any]:
 
 def _state(entry: Listed, job: Job | None, pinned: str) -> str:
     states: list[str] = []
-    if entry.task is not None:
+    if entry.kind != "run":
         states.append(entry.kind)
     if not entry.finished:
         states.append(_unfinished(entry, job))
@@ -430,7 +426,7 @@ def _unfinished(entry: Listed, job: Job | None) -> str:
         return job.text
     if job:
         return f"in another process: {job.text}"
-    if entry.task:
+    if entry.kind != "run":
         return "unfinished"
     done, image_count = _images(entry)
     return f"unfinished: {done:,} of {counted(image_count, 'image')}"
@@ -438,18 +434,16 @@ def _unfinished(entry: Listed, job: Job | None) -> str:
 
 def _images(entry: Listed) -> tuple[int, int]:
     """How many images are done, and how many there are."""
-    manifest = entry.manifest
-    if manifest is not None:
-        return manifest.images + manifest.unreadable, manifest.dataset.pictures
-    if entry.task is not None:
-        return 0, entry.task.images
-    return 0, 0
+    record = entry.record
+    if record is None:
+        return 0, 0
+    if isinstance(record, TaskRequest):
+        return 0, record.images
+    return record.images + record.unreadable, record.dataset.pictures
 
 
 def _models(entry: Listed) -> tuple[str, ...]:
-    if entry.manifest is not None:
-        return entry.manifest.spec.model_names
-    return entry.task.model_names if entry.task else ()
+    return entry.record.model_names if entry.record else ()
 
 
 def _headline(entry: Listed) -> Headline | None:
