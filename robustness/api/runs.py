@@ -117,12 +117,18 @@ class EvaluatedRun(Run):
 
         summary = all_report.of_run(self)
         parts = [f"<p>{html.escape(sentence)}</p>" for sentence in summary.answer]
-        map_block, ranking, *_ = summary.brief
-        assert isinstance(map_block, Map)
-        assert isinstance(ranking, all_report.Titled)
-        parts.append(_html_table(ranking.table.head, ranking.table.rows))
-        parts.append(f"<style>{report_maps.style()}</style>{map_block.drawing.html}")
+        tables = [block for block in summary.brief if isinstance(block, all_report.Titled)]
+        parts.append(_html_table(tables[0].table.head, tables[0].table.rows))
+        # The first section has the map of the run, or one of the domain for each model.
+        parts.append(f"<style>{report_maps.style()}</style>")
+        for block in summary.sections[0].printed:
+            if isinstance(block, Map):
+                parts.append(f"{_titled(block.title)}{block.drawing.html}")
         return "\n".join(parts)
+
+
+def _titled(title: str) -> str:
+    return f"<p><b>{html.escape(title)}</b></p>" if title else ""
 
 
 def _html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -111,6 +111,12 @@ def test_a_report_has_the_domain(run: runs.Run, suffix: str, tmp_path: Path) -> 
     assert sentences(judged(run)["SqueezeNet"])[0] in text
 
 
+def test_a_notebook_shows_the_map_of_the_domain_for_each_model(run: runs.Run) -> None:
+    shown = rb.open_run(run.folder)._repr_html_()
+    assert shown.count("rb-matrix") - shown.count(".rb-matrix") == 2
+    assert "Within the domain yard" in shown
+
+
 def test_a_condition_that_the_run_lacks_is_untested(run: runs.Run) -> None:
     wider = domain_of({**VALUES, "ranges": {**VALUES["ranges"], "fog": [0, 0.2]}})
     entries = run.figures().by_perturbation
