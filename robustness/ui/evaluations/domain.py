@@ -65,7 +65,10 @@ def domain_input(images: Dataset | None, matched: Match | None) -> Domain | None
         domain = _uploaded()
     else:
         ranges = _proposed(start, images, matched)
-        domain = None if ranges is None else _edited(start, ranges)
+        title = starts[start].lower()
+        if start == _IMAGES and images is not None:
+            title = images.title[:MOST_TEXT]
+        domain = None if ranges is None else _edited(start, title, ranges)
     if domain is not None:
         _show_size(domain)
     return domain
@@ -123,10 +126,12 @@ def _proposed(start: str, images: Dataset | None, matched: Match | None) -> dict
     return {name: range_of(name, table) for name, table in tables.items()}
 
 
-def _edited(start: str, proposed: Mapping[str, Range]) -> Domain | None:
-    """Draw the controls of what ``start`` proposes; None with fewer ranges than a domain has."""
+def _edited(start: str, title: str, proposed: Mapping[str, Range]) -> Domain | None:
+    """Draw the controls of what ``start`` proposes; None with fewer ranges than a domain has.
+
+    The domain is called ``title`` unless it is given another name.
+    """
     preset = PRESETS.get(start)
-    title = preset.title if preset is not None else start
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name", title, key=f"domain name {start}", max_chars=MOST_TEXT)
         limit = one_of("Must hold", _LIMITS, "domain_limit")
@@ -163,7 +168,9 @@ def _edited(start: str, proposed: Mapping[str, Range]) -> Domain | None:
         return None
     for perturbation, requirement in declared.pop("requirements").items():
         ranges[perturbation]["requirement"] = requirement
-    return domain_of({"name": name or title, limit: percentage / 100, "ranges": ranges, **declared})
+    return domain_of(
+        {"name": name.strip() or title, limit: percentage / 100, "ranges": ranges, **declared}
+    )
 
 
 def _range_input(start: str, name: str, proposed: Mapping[str, Range]) -> dict[str, Any]:
