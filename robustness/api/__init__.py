@@ -24,6 +24,7 @@ from robustness.api.images import (
     pair,
     perturb,
     remedy,
+    smallest_breaks,
     sweep,
 )
 from robustness.api.runs import (
@@ -113,5 +114,6 @@ __all__ = [
     "remove_model",
     "report",
     "safe_threshold",
+    "smallest_breaks",
     "sweep",
 ]

@@ -40,15 +40,17 @@ from robustness.images.framing import (
     load_picture,
 )
 from robustness.images.pixels import from_uint8, to_png, to_uint8
-from robustness.measure import STEPS, loop
+from robustness.measure import STEPS, loop, search
 from robustness.measure import strength as sweeps
 from robustness.measure.condition import Condition
+from robustness.measure.domain import Domain, read_domain
 from robustness.measure.labels import true_class
 from robustness.measure.loop import loader_with_remedies
 from robustness.measure.measurement import Measurement
 from robustness.measure.options import ViewOptions
-from robustness.measure.request import Request, make_spec
+from robustness.measure.request import Request, domain_spec, make_spec
 from robustness.measure.rows import NUMBERS, own_scores, to_frame, to_table
+from robustness.measure.search import SmallestBreak
 from robustness.measure.strength import Break, labelled
 from robustness.models import Classifier
 from robustness.models.record import ModelRecord, labels_of_names
@@ -495,6 +497,36 @@ def sweep(
     breaks = [event for event in events if isinstance(event, Break)]
     table = to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()])
     return Sweep(to_frame(table), tuple(breaks))
+
+
+@checked_call
+def smallest_breaks(
+    image: Any,
+    domain: Domain | str | os.PathLike[str],
+    *,
+    models: Any = None,
+    label: int | str | None = None,
+    seed: int = 0,
+    fit: str | None = None,
+    side: int | None = None,
+) -> tuple[SmallestBreak, ...]:
+    """Search the smallest composition within ``domain`` that changes each model's prediction.
+
+    ``image`` is as for ``sweep``, ``domain`` what ``domain`` or a file declares, ``label`` the true
+    class, an index or a name. The size of a composition is the sum of its strengths. Each result
+    has ``found``, ``condition``, ``size`` and the measurement ``row`` under it. A model whose
+    prediction nothing changes has the composition that comes closest. Raises as ``evaluate`` does.
+    """
+    declared = domain if isinstance(domain, Domain) else read_domain(Path(domain))
+    spec = domain_spec(declared, names_of(models), seed=seed, fit=fit, side=side)
+    overrides = (fit or declared.fit, side or declared.side)
+    picture = _picture("image", image, spec, None, overrides)
+    truth = None if label is None else true_class("image", str(label), spec.model_names)
+    results = []
+    for event in search.smallest_breaks(picture, declared, spec.model_names, seed=seed):
+        if isinstance(event, SmallestBreak):
+            results.append(event.labelled(truth))
+    return tuple(results)
 
 
 EXPECTED = (

@@ -1,7 +1,7 @@
 """The commands on one image or a few, of which nothing is kept unless the user asks for files.
 
 ``predict`` and ``perturb`` show what models and perturbations do, ``study`` and ``sweep`` measure
-models under perturbations, and ``attack`` attacks a model.
+models under perturbations, ``break`` searches a domain, and ``attack`` attacks a model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import expect_writable, make_folder, write_file
 from robustness.base.text import counted, csv_cell, share, some
 from robustness.cli import console
@@ -50,8 +50,12 @@ def add_predictions(parsers: Parsers) -> None:
     perturb.add_argument(
         "--model", metavar="NAME", help="write what this model sees (default: the study image)"
     )
-    perturb.add_argument("--perturbation", required=True, metavar="NAME")
-    perturb.add_argument("--strength", required=True, type=float, metavar="S", help="0 to 1")
+    change = perturb.add_mutually_exclusive_group(required=True)
+    change.add_argument("--perturbation", metavar="NAME", help="with --strength")
+    change.add_argument(
+        "--under", metavar="CONDITION", help="a composition such as fog=0.2+gaussian_noise=0.1"
+    )
+    perturb.add_argument("--strength", type=float, metavar="S", help="0 to 1")
     perturb.add_argument("--to", required=True, type=Path, metavar="OUT.png")
     add_shared(perturb, "--seed", "--fit", "--side")
 
@@ -195,27 +199,40 @@ def perturb_command(options: argparse.Namespace) -> None:
     """Write a perturbed image, as a model sees it, and say how to predict those very pixels."""
     from robustness import models
     from robustness.images.pixels import to_png
+    from robustness.measure.loop import perturbed
     from robustness.measure.request import framing
-    from robustness.perturbations import REGISTRY, apply, check_seed
+    from robustness.perturbations import check_seed
     from robustness.report.image import predict_written
 
-    record = REGISTRY[options.perturbation]
+    condition = _condition_to_write(options)
     console.expect_png(options.to, "The perturbed image")
     model_name = None
     if options.model is not None:
         model_name = models.REGISTRY[options.model].name
     original = picture(options, options.image, [framing(options.fit, options.side, model_name)])
-    (perturbed_image,) = apply(
-        record,
-        original.image[None],
-        options.strength,
-        seed=check_seed(options.seed),
-        digests=[original.stream],
-    )
+    (perturbed_image,) = perturbed(original, [condition], check_seed(options.seed))
     write_file(options.to, to_png(perturbed_image))
-    console.remark(f"{options.to}: {record.label}, {record.value_text(options.strength)}")
+    console.remark(f"{options.to}: {condition.described}")
     command = predict_written(options.to, model_name, original.side)
     console.remark(f"To predict these pixels: {command}")
+
+
+def _condition_to_write(options: argparse.Namespace) -> Condition:
+    """Return the perturbations that ``perturb`` is asked for; raises for an attack."""
+    from robustness.measure.condition import Condition
+
+    if options.under is None:
+        if options.strength is None:
+            raise ParameterError(f"Expected --strength beside {options.perturbation}, got none.")
+        return Condition.of({options.perturbation: options.strength})
+    if options.strength is not None:
+        raise ParameterError("Expected the strengths within --under, got --strength as well.")
+    condition = Condition.parse(options.under)
+    if condition.needs_model or condition.in_files:
+        raise ParameterError(
+            f"Expected perturbations such as fog=0.2+gaussian_noise=0.1, got {condition.id}."
+        )
+    return condition
 
 
 def add_strengths(parsers: Parsers) -> None:
@@ -414,6 +431,54 @@ def _events_document(events: Sequence[Measurement | Break]) -> dict[str, Any]:
         "points": [event.as_row() for event in events if not isinstance(event, Break)],
         "breaking": [event.as_row() for event in events if isinstance(event, Break)],
     }
+
+
+def add_break(parsers: Parsers) -> None:
+    """Add ``break``."""
+    breaking = add_command(parsers, "break", break_command, "--json", "image")
+    breaking.add_argument(
+        "--domain", required=True, type=Path, metavar="FILE.toml", help="the domain to search in"
+    )
+    add_shared(breaking, "--models", "--true-class", "--seed", "--fit", "--side")
+
+
+def break_command(options: argparse.Namespace) -> None:
+    """The smallest composition within a domain that changes each model's prediction.
+
+    Its size is the sum of its strengths. The domain is a file as `evaluate --domain` takes it.
+    """
+    from robustness import models, report
+    from robustness.measure.domain import read_domain
+    from robustness.measure.labels import true_class
+    from robustness.measure.request import domain_spec
+    from robustness.measure.search import SmallestBreak, Tried, smallest_breaks
+
+    domain = read_domain(options.domain)
+    model_names = models.resolve(options.models)
+    spec = domain_spec(domain, model_names, seed=options.seed, fit=options.fit, side=options.side)
+    known_class = true_class(options.image, options.true_class, model_names)
+    options.fit = options.fit or domain.fit
+    options.side = options.side or domain.side
+    original = picture(options, options.image, list(spec.by_framing))
+    console.progress(f"loading {', '.join(model_names)} ...")
+    breaks: list[SmallestBreak] = []
+    progress: dict[str, Tried] = {}
+    for event in smallest_breaks(original, domain, model_names, seed=spec.seed):
+        if isinstance(event, SmallestBreak):
+            breaks.append(event.labelled(known_class))
+        else:
+            progress[event.model] = event
+            done = sum(tried.done for tried in progress.values())
+            console.phase("searching", done, len(model_names) * event.total)
+    console.end_progress()
+    if options.json:
+        document = {
+            "domain": {**domain.as_dict(), "digest": domain.digest},
+            "breaks": [found.as_row() for found in breaks],
+        }
+        console.print_json(document)
+    else:
+        console.say(report.printed(report.of_breaks(domain, original, breaks)))
 
 
 def add_attack(parsers: Parsers) -> None:

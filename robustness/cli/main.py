@@ -39,6 +39,7 @@ _COMMANDS: Mapping[str, Callable[[Parsers], None]] = {
     "sweep": images.add_strengths,
     "evaluate": evaluate.add,
     "export": evaluate.add,
+    "break": images.add_break,
     "attack": images.add_attack,
     "report": runs.add_runs,
     "runs": runs.add_runs,

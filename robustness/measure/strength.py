@@ -195,7 +195,7 @@ def _search(
             break
         conditions = [Condition.of({record.name: strength}) for strength in doubtful]
         probabilities = classifier(perturbed(picture, conditions, seed)).probabilities
-        leads |= zip(doubtful, _leads(probabilities, clean_top1), strict=True)
+        leads |= zip(doubtful, leads_of(probabilities, clean_top1), strict=True)
         classes |= zip(doubtful, probabilities.argmax(axis=1).tolist(), strict=True)
 
     unchanged, changed = _first_break(sorted(leads.items()))
@@ -237,7 +237,7 @@ def _lead_of(row: Measurement) -> float:
     return _lead(row.retained_probability, best_other, is_first=row.consistent)
 
 
-def _leads(probabilities: NDArray[np.float32], clean_top1: int) -> list[float]:
+def leads_of(probabilities: NDArray[np.float32], clean_top1: int) -> list[float]:
     """The lead of the class ``clean_top1`` in each row of ``probabilities`` (n, classes)."""
     others = probabilities.copy()
     others[:, clean_top1] = -1

@@ -19,6 +19,7 @@ from robustness.report.formats import (
 )
 from robustness.report.image import of_attack, of_live
 from robustness.report.run import of_run
+from robustness.report.search import of_breaks
 from robustness.report.strength import of_map
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Titled",
     "format_of",
     "of_attack",
+    "of_breaks",
     "of_comparison",
     "of_live",
     "of_map",
