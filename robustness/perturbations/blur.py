@@ -1,4 +1,4 @@
-"""Blurs: Gaussian, out of focus, by motion, by zoom, and through frosted glass."""
+"""Blurs: Gaussian, out of focus, by motion, by zoom, through frosted glass and turbulent air."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustness.perturbations.record import (
+    BAD_WEATHER,
     BLUR,
     LIGHTING,
     OBSTRUCTED_VIEW,
@@ -20,13 +21,16 @@ from robustness.perturbations.record import (
     Plane,
     Stage,
     Streams,
+    at_side,
     between_severities,
     blank,
     clipped,
     grain_words,
     in_pixels,
+    linear,
     perturbation,
     severity_curve,
+    standard_normals,
     words,
 )
 
@@ -375,3 +379,90 @@ def swept(targets: Places) -> Places:
         sources[chained] = targets[chain]
         chained = chained[sources[chained] > chain]
     return sources
+
+
+turbulence_ratio = linear(0.0, 5.0)
+"""Aperture of the lens over r0, Fried's parameter of the air."""
+TILT_LARGEST = 3.0
+TILT_SMALLEST = 16.0
+"""Cycles per image of the largest whirls, and those from which the aperture averages them."""
+TILT_WAVES = 96
+"""Cosines along a side; the others are averaged away."""
+
+
+def turbulent_tilt(ratio: float) -> float:
+    """Standard deviation of the shift of a pixel along either axis, in pixels at side 224.
+
+    The tilt has a variance of 0.448 ``ratio`` ** (5/3) rad² (Noll, 1976), and one radian moves the
+    image by 2 / pi times the resolution of the lens, which is one pixel.
+    """
+    return 2 / math.pi * math.sqrt(0.448 * ratio ** (5 / 3))
+
+
+def turbulent_blur(ratio: float) -> float:
+    """Standard deviation of the blur in pixels at side 224.
+
+    Long exposures have one of 0.98 ``ratio`` pixels at half maximum, tilts included (Fried, 1966).
+    """
+    long_exposure = 0.98 * ratio / (2 * math.sqrt(2 * math.log(2)))
+    return math.sqrt(max(long_exposure**2 - turbulent_tilt(ratio) ** 2, 0.0))
+
+
+@perturbation(
+    label="Atmospheric turbulence",
+    family=BLUR,
+    stage=Stage.OPTICS,
+    parameter="aperture over Fried's parameter r0",
+    unit="r0",
+    parameter_at=turbulence_ratio,
+    random=True,
+    # A texture shifted by its own period coincides with itself.
+    monotone=False,
+    source="the tilts of Noll, JOSA 1976, and the short exposure of Fried, JOSA 1966, correlated "
+    "over the image as in Chimitt & Chan, Optical Engineering 2020; one pixel is the resolution "
+    "of the lens, this project's choice",
+    risk=BAD_WEATHER,
+    search=words(
+        "heat haze shimmer hot air mirage wavy ripple distant telephoto telescope surveillance"
+    ),
+    wording="aperture {value} r0",
+)
+def turbulence(images: Images, strength: float, rng: Streams) -> Images:
+    """Blur the image and shift its pixels along random waves, as hot or turbulent air does.
+
+    Waves are drawn at side 224 and scale with the image. Borders mirror.
+    """
+    side = images.shape[1]
+    ratio = turbulence_ratio(strength)
+    sigma = in_pixels(turbulent_blur(ratio), images)
+    shift = np.float32(in_pixels(turbulent_tilt(ratio), images))
+    grid = np.arange(side, dtype=np.float32)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        waves = [at_side(field, side) * shift for field in turbulent_fields(stream)]
+        right = waves[0] + grid
+        down = waves[1] + grid[:, None]
+        soft = smoothed(image, sigma) if sigma > NO_BLUR else image
+        cv2.remap(soft, right, down, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REFLECT_101)
+    return clipped(result)
+
+
+def turbulent_fields(stream: np.random.Generator) -> list[Plane]:
+    """Random waves to the right and down of standard deviation 1, (224, 224) each."""
+    cosines = np.zeros((2, REFERENCE_SIDE, REFERENCE_SIDE), dtype=np.float32)
+    drawn = standard_normals(stream, (2, TILT_WAVES, TILT_WAVES))
+    cosines[:, :TILT_WAVES, :TILT_WAVES] = drawn * tilt_spectrum()
+    return [np.asarray(cv2.idct(plane), dtype=np.float32) for plane in cosines]
+
+
+@lru_cache(maxsize=1)
+def tilt_spectrum() -> Plane:
+    """The deviation of each cosine of the waves: von Karman's spectrum of tilts, averaged."""
+    cycles = np.arange(TILT_WAVES) / 2
+    squared = cycles[:, None] ** 2 + cycles**2
+    amplitudes = np.sqrt(squared) * (squared + TILT_LARGEST**2) ** (-11 / 12)
+    amplitudes *= np.exp(-squared / TILT_SMALLEST**2)
+    amplitudes *= REFERENCE_SIDE / np.sqrt((amplitudes**2).sum())
+    spectrum = amplitudes.astype(np.float32)
+    spectrum.flags.writeable = False
+    return spectrum

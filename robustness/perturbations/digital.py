@@ -1,6 +1,6 @@
 """Effects of files and small displays: coarse pixels, low resolution, lossy codecs.
 
-Effects of a camera: vignetting, chromatic aberration, flicker bands.
+Effects of a camera: vignetting, chromatic aberration, lens flare, flicker bands.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from robustness.perturbations.record import (
     ARTIFICIAL_LIGHT,
@@ -18,12 +19,15 @@ from robustness.perturbations.record import (
     COLOUR,
     DIGITAL,
     DISPLAY_GAMMA,
+    HARSH_LIGHT,
     REFERENCE_SIDE,
+    SUBPIXEL_BITS,
     TRANSMISSION,
     Images,
     Plane,
     Stage,
     Streams,
+    at_side,
     blank,
     clipped,
     in_pixels,
@@ -278,6 +282,85 @@ def chromatic_aberration(images: Images, strength: float, rng: Streams = ()) -> 
             )
         cv2.merge([red, green, blue], dst=out)
     return clipped(result)
+
+
+stray_light = linear(0.0, 0.6)
+FLARE_GLOW = 14.0
+"""Distance from the light at which its glow has halved, in pixels at side 224."""
+FLARE_RAY = 1.2
+"""The same across a ray of its star."""
+FLARE_RAYS = 3
+BLADES = 6
+"""Lines of the star and corners of the ghosts: an aperture of six blades."""
+FLARE_GHOSTS = 6
+Point = NDArray[np.float64]
+
+
+@perturbation(
+    label="Lens flare",
+    family=COLOUR,
+    stage=Stage.OPTICS,
+    parameter="stray light, mean of the image",
+    unit="of white",
+    parameter_at=stray_light,
+    random=True,
+    source="glare that falls with the square of the distance, with a star (Spencer et al., "
+    "SIGGRAPH 1995), and ghosts of the aperture (Hullin et al., SIGGRAPH 2011); shapes and up to "
+    "60% of white are this project's choice",
+    risk=HARSH_LIGHT,
+    search=words("sun glare headlights lamp ghost backlight halo bloom reflection driving into"),
+    wording="stray light {percent}",
+)
+def lens_flare(images: Images, strength: float, rng: Streams) -> Images:
+    """Add the light of a lamp or a low sun in view that the lens scatters.
+
+    The light is ``stray_light(strength)`` of white on average, before it is clipped. It is drawn at
+    side 224 and scales with the image.
+    """
+    side = images.shape[1]
+    amount = stray_light(strength)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        flare = at_side(flare_light(stream), side)
+        cv2.pow(image, DISPLAY_GAMMA, dst=out)
+        cv2.scaleAdd(flare, amount, out, dst=out)
+        cv2.pow(out, 1.0 / DISPLAY_GAMMA, dst=out)
+    return clipped(result)
+
+
+def flare_light(stream: np.random.Generator) -> Images:
+    """The light of a flare, of mean 1: RGB, (224, 224, 3)."""
+    source = stream.uniform((0.1, 0.05), (0.9, 0.4)) * REFERENCE_SIDE
+    right, down = (np.arange(REFERENCE_SIDE) - source[:, None]).astype(np.float32)
+    down = down[:, None]
+    turn = stream.uniform(0.0, math.pi)
+    glow = 1.0 / (1.0 + (right**2 + down**2) / FLARE_GLOW**2)
+    star = np.zeros_like(glow)
+    for ray in range(FLARE_RAYS):
+        angle = turn + ray * math.pi / FLARE_RAYS
+        across = right * math.sin(angle) - down * math.cos(angle)
+        star += 1.0 / (1.0 + across**2 / FLARE_RAY**2)
+    veil = 0.06
+    light = 6.0 * glow**3 + glow + 0.5 * glow * star + veil
+    flare = cv2.cvtColor(light.astype(np.float32), cv2.COLOR_GRAY2RGB)
+    flare += flare_ghosts(stream, source, turn)
+    flare /= flare.mean()
+    return flare
+
+
+def flare_ghosts(stream: np.random.Generator, source: Point, turn: float) -> Images:
+    """Coloured images of the aperture on the line from ``source`` through the centre."""
+    ghosts = np.zeros((REFERENCE_SIDE, REFERENCE_SIDE, 3), dtype=np.uint8)
+    centre = np.full(2, (REFERENCE_SIDE - 1) / 2)
+    angles = turn + np.arange(BLADES) * 2 * math.pi / BLADES
+    corners = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for _ in range(FLARE_GHOSTS):
+        place = source + stream.uniform(0.4, 2.2) * (centre - source)
+        outline = place + stream.uniform(4.0, 26.0) * corners
+        colour = stream.uniform(20.0, 60.0) * stream.uniform(0.4, 1.0, 3)
+        fixed = np.rint(outline * 2**SUBPIXEL_BITS).astype(np.int32)
+        cv2.fillPoly(ghosts, [fixed], colour.tolist(), cv2.LINE_AA, SUBPIXEL_BITS)
+    return cv2.GaussianBlur(ghosts, (5, 5), 1.0) * np.float32(1 / 255)
 
 
 band_depth = linear(0.0, 0.95)

@@ -1,4 +1,4 @@
-"""Changes of geometry: rotation, flips, shift, scale, perspective, elastic distortion."""
+"""Changes of geometry: rotation, flips, shift, scale, perspective, lens, elastic distortion."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from robustness.perturbations.blur import smoothed
 from robustness.perturbations.record import (
+    CHEAP_CAMERA,
     GEOMETRIC,
     REFERENCE_SIDE,
     VIBRATION,
@@ -244,6 +245,47 @@ def _warped(
             borderMode=border,
             borderValue=cv2.mean(image),
         )
+    return clipped(result)
+
+
+barrel_share = linear(0.0, 0.6)
+
+
+@perturbation(
+    label="Lens distortion (barrel)",
+    family=GEOMETRIC,
+    stage=Stage.OPTICS,
+    parameter="how much nearer to the centre a corner is",
+    unit="of its distance",
+    parameter_at=barrel_share,
+    # A texture shifted by its own period coincides with itself.
+    monotone=False,
+    source="the first radial term of Brown, Photogrammetric Engineering 1971; up to 60%, a "
+    "fisheye's at 140 degrees, this project's choice",
+    risk=CHEAP_CAMERA,
+    search=words(
+        "fisheye radial wide angle gopro action camera doorbell bent curved bulge spherical"
+    ),
+    wording="corners {percent} nearer",
+)
+def lens_distortion(images: Images, strength: float, rng: Streams = ()) -> Images:
+    """Bend straight lines outwards, so that corners are nearer to the centre than they would be.
+
+    A pixel at the distance r from the centre shows the scene at r (1 + k r^2) / (1 + k), where 1
+    is the corner: corners keep their places and the centre is enlarged. Bicubic interpolation.
+    """
+    side = images.shape[1]
+    share = barrel_share(strength)
+    bend = share / (1.0 - share)
+    centre = (side - 1) / 2
+    offset = (np.arange(side) - centre) / (centre * math.sqrt(2))
+    squared = offset[:, None] ** 2 + offset**2
+    scale = (1.0 + bend * squared) / (1.0 + bend) * (centre * math.sqrt(2))
+    right = (scale * offset + centre).astype(np.float32)
+    down = np.ascontiguousarray(right.T)
+    result = blank(images)
+    for image, out in zip(images, result, strict=True):
+        cv2.remap(image, right, down, cv2.INTER_CUBIC, dst=out, borderMode=cv2.BORDER_REFLECT_101)
     return clipped(result)
 
 

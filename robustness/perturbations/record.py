@@ -379,6 +379,9 @@ def at_side(layer: Plane, side: int) -> Plane:
     return resized
 
 
+SUBPIXEL_BITS = 4
+"""Fractional bits of the coordinates given to OpenCV's drawing."""
+
 DISPLAY_GAMMA = 2.2
 """Exponent from pixel value to light, which approximates sRGB's curve."""
 

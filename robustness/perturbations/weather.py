@@ -1,4 +1,4 @@
-"""Weather, and what hides the view: fog, snow, spatter and a grey square. Frost is in ``frost``.
+"""Weather, and what hides the view: fog, snow, rain, spatter, a grey square and a timestamp.
 
 Frost on a window pane.
 
@@ -9,6 +9,7 @@ both at every severity (``benchmarks/originals.py``).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from statistics import NormalDist
@@ -23,6 +24,7 @@ from robustness.perturbations.record import (
     LIGHTING,
     OBSTRUCTED_VIEW,
     REFERENCE_SIDE,
+    SUBPIXEL_BITS,
     WEATHER,
     Images,
     Plane,
@@ -32,6 +34,7 @@ from robustness.perturbations.record import (
     between_severities,
     blank,
     clipped,
+    light_gain,
     linear,
     perturbation,
     random_words,
@@ -39,6 +42,8 @@ from robustness.perturbations.record import (
     standard_normals,
     words,
 )
+
+Cells = NDArray[np.uint8]
 
 fog_amount = severity_curve(0.0, (1.5, 2.0, 2.5, 2.5, 3.0))
 fog_decay = severity_curve(2.0, (2.0, 2.0, 1.7, 1.5, 1.4))
@@ -203,6 +208,126 @@ def flakes(noise: Plane, strength: float, angle: float) -> Plane:
     return fallen
 
 
+CLOUDBURST = 200.0
+
+
+def rain_rate(strength: float) -> float:
+    """Millimetres of rain an hour: 8 (moderate) at 0.2, 50 (violent) at 0.5."""
+    return CLOUDBURST * strength**2
+
+
+RAIN_FOCAL_LENGTH = 240.0
+"""In pixels at side 224: a field of view of 50 degrees."""
+RAIN_NEAREST = 0.5
+RAIN_FARTHEST = 1.6
+"""Distances in metres between which drops are drawn; those beyond are a veil."""
+RAIN_THICK = 0.8
+"""Distance in metres up to which streaks are out of focus: two pixels wide, half as opaque."""
+SUBJECT_DISTANCE = 75.0
+"""Metres of rain between the camera and the subject."""
+SMALLEST_DROP = 1.0
+"""Diameter in millimetres; smaller drops leave no visible streak."""
+SHUTTER = 1.0 / 60
+"""Seconds for which a drop draws its streak."""
+STREAK_OPACITY = 0.9
+STREAK_SHADES = 16
+RAIN_WIND = 20.0
+RAIN_SCATTER = 3.0
+"""Largest angles from the vertical of all streaks, and from their common angle, in degrees."""
+RAIN_LIGHT = 3.0
+"""Light of the sky that drops scatter, relative to the scene's mean."""
+RAIN_MARGIN = 50
+"""Pixels around the image in which streaks begin."""
+
+
+def drop_slope(rate: float) -> float:
+    """How fast larger drops get rarer at ``rate`` mm/h, per mm (Marshall & Palmer, 1948)."""
+    return 4.1 * rate**-0.21
+
+
+def drops_in_view(rate: float) -> float:
+    """Drops above ``SMALLEST_DROP`` in the image and its margin at ``rate`` mm/h."""
+    if rate == 0.0:
+        return 0.0
+    slope = drop_slope(rate)
+    drops_a_cubic_metre = 8000.0 / slope * math.exp(-slope * SMALLEST_DROP)
+    width = (REFERENCE_SIDE + 2 * RAIN_MARGIN) / RAIN_FOCAL_LENGTH
+    volume = width**2 * (RAIN_FARTHEST**3 - RAIN_NEAREST**3) / 3
+    return drops_a_cubic_metre * volume
+
+
+MOST_DROPS = math.ceil(drops_in_view(CLOUDBURST))
+
+
+@perturbation(
+    label="Rain",
+    family=WEATHER,
+    stage=Stage.SCENE,
+    parameter="rainfall",
+    unit="mm/h",
+    parameter_at=rain_rate,
+    random=True,
+    source="streaks as in Garg & Nayar, IJCV 2007, of drops by Marshall & Palmer, 1948, at the "
+    "fall speeds of Atlas et al., 1973; the veil of Tremblay et al., IJCV 2021. Opacity and "
+    "distances are this project's choice",
+    risk=BAD_WEATHER,
+    search=words("raining rainy drizzle shower downpour storm streaks wet weather"),
+)
+def rain(images: Images, strength: float, rng: Streams) -> Images:
+    """Draw streaks of ``rain_rate(strength)`` mm/h and a veil of the drops that are farther away.
+
+    Both cover the image with the grey of the sky, so the difference grows with what they cover.
+    Streaks are drawn at side 224 and scale with the image. They keep their places while more come.
+    """
+    side = images.shape[1]
+    rate = rain_rate(strength)
+    seen_through_veil = math.exp(-0.312 * rate**0.67 * SUBJECT_DISTANCE / 1000)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        mean = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0]
+        sky = np.float32(min(mean * light_gain(RAIN_LIGHT), 1.0))
+        streaks = at_side(rain_streaks(stream, rate), side)
+        covered = 1.0 - (1.0 - streaks) * np.float32(seen_through_veil)
+        np.subtract(sky, image, out=out)
+        out *= cv2.cvtColor(covered, cv2.COLOR_GRAY2RGB)
+        out += image
+    return clipped(result)
+
+
+def rain_streaks(stream: np.random.Generator, rate: float) -> Plane:
+    """The opacity of the streaks at ``rate`` mm/h, (224, 224) in [0, 1]."""
+    canvas = np.zeros((REFERENCE_SIDE, REFERENCE_SIDE), dtype=np.uint8)
+    wind = stream.uniform(-RAIN_WIND, RAIN_WIND)
+    count = drops_in_view(rate)
+    drawn = stream.random((5, MOST_DROPS), dtype=np.float32)[:, : math.ceil(count)]
+    if drawn.size == 0:
+        return canvas.astype(np.float32)
+
+    size = SMALLEST_DROP - np.log1p(-drawn[0]) / drop_slope(rate)
+    depth = np.cbrt(RAIN_NEAREST**3 + drawn[1] * (RAIN_FARTHEST**3 - RAIN_NEAREST**3))
+    pixels_a_metre = RAIN_FOCAL_LENGTH / depth
+    fall_speed = 9.65 - 10.3 * np.exp(-0.6 * size)
+    length = fall_speed * SHUTTER * pixels_a_metre
+    width = size / 1000 * pixels_a_metre
+    # The last tenth fades in, so that no streak appears at once.
+    faded_in = np.minimum(10.0 * (1.0 - np.arange(len(size)) / count), 1.0)
+    thickness = np.where(depth < RAIN_THICK, 2, 1)
+    opacity = STREAK_OPACITY * np.minimum(width, 1.0) * faded_in / thickness
+
+    angle = np.radians(wind + RAIN_SCATTER * (2.0 * drawn[4] - 1.0))
+    starts = drawn[2:4].T * (REFERENCE_SIDE + 2 * RAIN_MARGIN) - RAIN_MARGIN
+    ends = starts + length[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    lines = np.rint(np.stack([starts, ends], axis=1) * 2**SUBPIXEL_BITS).astype(np.int32)
+    shade = np.ceil(opacity * STREAK_SHADES)
+    for wide in (1, 2):
+        # Brighter streaks come last: they cover fainter ones.
+        for level in range(1, STREAK_SHADES + 1):
+            chosen = lines[(shade == level) & (thickness == wide)]
+            value = 255.0 * level / STREAK_SHADES
+            cv2.polylines(canvas, chosen, False, value, wide, cv2.LINE_AA, SUBPIXEL_BITS)
+    return canvas * np.float32(1 / 255)
+
+
 SPATTER_LEVELS = (
     (0.65, 0.3, 4.0, 0.69, 0.6),
     (0.65, 0.3, 3.0, 0.68, 0.6),
@@ -341,6 +466,110 @@ def occlusion(images: Images, strength: float, rng: Streams) -> Images:
     return clipped(result)
 
 
+letter_height = linear(0.0, 0.11)
+DOTS = {
+    "0": "0e11131519110e",
+    "1": "040c040404040e",
+    "2": "0e11010204081f",
+    "3": "1f02040201110e",
+    "4": "02060a121f0202",
+    "5": "1f101e0101110e",
+    "6": "0608101e11110e",
+    "7": "1f010204080808",
+    "8": "0e11110e11110e",
+    "9": "0e11110f01020c",
+    "-": "0000001f000000",
+    ":": "000c0c000c0c00",
+    "C": "0e11101010110e",
+    "A": "0e11111f111111",
+    "M": "111b1515111111",
+    " ": "00000000000000",
+}
+"""The letters of a timestamp: seven rows of five dots, one byte a row."""
+LETTER_DOTS = 7
+DOT = 2
+"""Cells of the stamp a dot; the outline is one cell wide."""
+STAMP_LETTERS = 10
+
+
+@perturbation(
+    label="Overlaid timestamp",
+    family=WEATHER,
+    # The camera writes it after the sensor and before the file.
+    stage=Stage.SENSOR,
+    parameter="height of the letters",
+    unit="of the image's side",
+    parameter_at=letter_height,
+    random=True,
+    # The letters move as they grow, and can come to lie on what looks like them.
+    monotone=False,
+    source="text over the image as 'overlay_text' of AugLy (Papakipos & Bitton, 2022), here what "
+    "surveillance cameras write: their number, date and time in dots; up to 11% of the side, this "
+    "project's choice",
+    risk=OBSTRUCTED_VIEW,
+    search=words("text date time caption subtitle watermark logo osd cctv surveillance letters"),
+    wording="letters {percent} of the side",
+)
+def timestamp(images: Images, strength: float, rng: Streams) -> Images:
+    """Write number, date and time of a camera in a corner, white with a black outline.
+
+    Letters are ``letter_height(strength)`` of the side high. Corner and digits are random; edges
+    are antialiased.
+    """
+    side = images.shape[1]
+    cell = letter_height(strength) * side / (LETTER_DOTS * DOT)
+    result = blank(images)
+    for image, stream, out in zip(images, rng, result, strict=True):
+        letters = stamp(stream)
+        outlined = np.asarray(cv2.dilate(letters, np.ones((3, 3), np.uint8)), dtype=np.uint8)
+        rows, columns = letters.shape
+        bottom, right = stream.integers(2, size=2)
+        top = bottom * (side - rows * cell)
+        left = right * (side - columns * cell)
+        covered = scaled_cells(outlined, top, left, cell, side)
+        white = scaled_cells(letters, top, left, cell, side)
+        np.multiply(image, cv2.cvtColor(1.0 - covered, cv2.COLOR_GRAY2RGB), out=out)
+        out += cv2.cvtColor(white, cv2.COLOR_GRAY2RGB)
+    return clipped(result)
+
+
+def stamp(stream: np.random.Generator) -> Cells:
+    """Three lines of white letters as cells of 0 and 1, ``DOT`` cells a dot."""
+    camera, year, month, day = stream.integers((1, 2010, 1, 1), (17, 2030, 13, 29)).tolist()
+    hour, minute, second = stream.integers((24, 60, 60)).tolist()
+    lines = (
+        f"CAM {camera:02}",
+        f"{year}-{month:02}-{day:02}",
+        f"{hour:02}:{minute:02}:{second:02}",
+    )
+    dots = np.concatenate([_dots(line.ljust(STAMP_LETTERS)) for line in lines])
+    return np.pad(dots, 1).repeat(DOT, axis=0).repeat(DOT, axis=1)
+
+
+def _dots(line: str) -> Cells:
+    """The dots of a ``line``, with free ones above and below and right of each letter."""
+    letters = []
+    for letter in line:
+        rows = np.frombuffer(bytes.fromhex(DOTS[letter]), dtype=np.uint8)
+        letters.append(np.unpackbits(rows[:, None], axis=1)[:, 3:])
+    return np.concatenate([np.pad(each, ((1, 1), (0, 1))) for each in letters], axis=1)
+
+
+def scaled_cells(cells: Cells, top: float, left: float, cell: float, side: int) -> Plane:
+    """The share of each pixel (side, side) that ``cells`` of 1 cover, each ``cell`` pixels wide."""
+    total = cv2.integral(cells, sdepth=cv2.CV_64F)  # bilinear between its points
+    for axis, start in enumerate((top, left)):
+        count = cells.shape[axis]
+        edges = np.clip((np.arange(side + 1) - start) / cell, 0, count)
+        below = np.minimum(edges.astype(np.intp), count - 1)
+        past = np.expand_dims(edges - below, 1 - axis)
+        lower = total.take(below, axis=axis)
+        upper = total.take(below + 1, axis=axis)
+        total = lower + (upper - lower) * past
+    shares = np.diff(np.diff(total, axis=0), axis=1) * cell**2
+    return np.clip(shares, 0.0, 1.0).astype(np.float32)
+
+
 image_weight = severity_curve(1.0, (1.0, 0.8, 0.7, 0.65, 0.6))
 frost_weight = severity_curve(0.0, (0.4, 0.6, 0.7, 0.7, 0.75))
 
@@ -409,8 +638,6 @@ BARB_ANGLE = np.pi / 3
 """Angle between the arms of an ice crystal."""
 LAYERS = 64
 """Layers of needles; those of a layer share a shade and are drawn at once."""
-SHIFT = 4
-"""Fractional bits of the coordinates given to OpenCV's drawing."""
 
 
 @perturbation(
@@ -495,8 +722,8 @@ def _needles(ice: Ice, stream: np.random.Generator) -> Plane:
     for layer, shade in enumerate(shades.tolist()):
         of = slice(layer, None, LAYERS)
         lines = _lines(roots[of], angles[of], lengths[of], stream)
-        fixed = np.rint(lines * 2**SHIFT).astype(np.int32)
-        cv2.polylines(canvas, fixed, False, shade, 1, cv2.LINE_AA, SHIFT)
+        fixed = np.rint(lines * 2**SUBPIXEL_BITS).astype(np.int32)
+        cv2.polylines(canvas, fixed, False, shade, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     return canvas.astype(np.float32)
 
 

@@ -11,8 +11,11 @@ from scipy import ndimage
 from skimage import color, exposure, transform
 
 from robustness.perturbations import REGISTRY, Images, apply
+from robustness.perturbations.blur import turbulent_blur, turbulent_fields, turbulent_tilt
+from robustness.perturbations.digital import flare_light
 from robustness.perturbations.light import DAYLIGHT, LUMINANCE, SKY, TUNGSTEN, hue_matrix, white
 from robustness.perturbations.record import DISPLAY_GAMMA
+from robustness.perturbations.weather import scaled_cells
 from tests.support.oracles import PHOTOS, grey, photo_bytes, photos, psnr
 
 
@@ -223,3 +226,92 @@ def test_codecs_do_as_pillows(name: str, strength: float) -> None:
         Image.fromarray(photo_bytes(photo)).save(file, kind, quality=quality)
         expected = np.asarray(Image.open(file).convert("RGB")) / 255
         assert psnr(result, expected) > 45
+
+
+# --- lens and air -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_barrel_distortion_is_that_of_brown(share: float) -> None:
+    strength = share / 0.6
+    bend = share / (1 - share)
+    image = photos("chelsea")
+    result = apply(REGISTRY["lens_distortion"], image, strength)[0]
+    corner = 111.5 * np.sqrt(2)
+
+    def back(points: np.ndarray) -> np.ndarray:
+        offset = (points - 111.5) / corner
+        squared = (offset**2).sum(axis=1, keepdims=True)
+        return offset * (1 + bend * squared) / (1 + bend) * corner + 111.5
+
+    expected = np.clip(transform.warp(image[0], back, order=3, mode="reflect"), 0, 1)
+    assert psnr(result[2:-2, 2:-2], expected[2:-2, 2:-2]) > 38
+    np.testing.assert_allclose(result[0, 0], image[0, 0, 0], atol=0.01)
+    enlarged = np.linalg.norm(back(np.array([[112.5, 111.5]])) - 111.5)
+    assert 1 - enlarged == pytest.approx(share, abs=1e-3)  # so much nearer than without it
+
+
+def test_turbulence_tilts_as_noll_says_and_blurs_as_fried_says() -> None:
+    for ratio in (2.0, 5.0):
+        fields = [turbulent_fields(np.random.Generator(np.random.SFC64(n))) for n in range(40)]
+        assert np.std(fields) == pytest.approx(1.0, rel=0.05)
+        half_width = (
+            2 * np.sqrt(2 * np.log(2)) * np.hypot(turbulent_tilt(ratio), turbulent_blur(ratio))
+        )
+        assert half_width == pytest.approx(0.98 * ratio)  # of a long exposure, in lambda / D
+        one_axis_in_radians = turbulent_tilt(ratio) * np.pi / 2
+        assert one_axis_in_radians**2 == pytest.approx(0.448 * ratio ** (5 / 3))
+
+
+# --- rain, flare and letters --------------------------------------------------------------------
+
+
+def test_rain_veils_by_its_rate_and_draws_bright_streaks_that_stay() -> None:
+    record = REGISTRY["rain"]
+    images = np.concatenate([grey(0.3)] * 3)
+    digests = ["a", "b", "c"]
+    light_rain, heavy_rain = (
+        apply(record, images, strength, digests=digests) for strength in (0.5, 0.6)
+    )
+    sky = 0.3 * 3 ** (1 / DISPLAY_GAMMA)
+    veil = 1 - np.exp(-0.312 * 50**0.67 * 0.075)
+    assert light_rain.min() == pytest.approx(0.3 + veil * (sky - 0.3), abs=1e-3)
+    assert light_rain.max() <= sky + 1e-6
+    # A streak is still there when it rains more, but for the rounding of its shade.
+    streaks = light_rain[..., 0] > light_rain.min() + 0.05
+    assert 0.02 < streaks.mean() < 0.5
+    assert (heavy_rain[..., 0] >= light_rain[..., 0] - 0.05)[streaks].mean() > 0.99
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.7])
+def test_a_flare_adds_its_light_on_average(strength: float) -> None:
+    record = REGISTRY["lens_flare"]
+    for number in range(3):
+        flare = flare_light(np.random.Generator(np.random.SFC64(number)))
+        assert flare.mean() == pytest.approx(1.0, abs=1e-4)
+        assert flare.min() > 0.0
+    added = light(apply(record, grey(0.0), strength, digests=["a"]))
+    assert added.max() == pytest.approx(1.0)
+    assert 0.3 * 0.6 * strength < added.mean() <= 0.6 * strength + 1e-4
+
+
+@pytest.mark.parametrize("strength", [0.33, 1.0])
+def test_a_timestamp_has_its_size_stands_in_a_corner_and_keeps_to_it(strength: float) -> None:
+    record = REGISTRY["timestamp"]
+    images = np.concatenate([grey()] * 12)
+    digests = [str(number) for number in range(12)]
+    result = apply(record, images, strength, digests=digests)[..., 0]
+    cell = 0.11 * strength * 224 / 14  # half a dot
+    corners = set()
+    for stamped in result:
+        changed = np.abs(stamped - 0.5) > 1e-6
+        rows = np.flatnonzero(changed.any(axis=1))
+        columns = np.flatnonzero(changed.any(axis=0))
+        assert len(rows) == pytest.approx((3 * 9 - 2 + 1) * cell * 2, abs=2.0 + 2 * cell)
+        assert len(columns) > 50 * cell * 2
+        corners.add((rows[0] > 112 - len(rows) / 2, columns[0] > 112 - len(columns) / 2))
+    assert len(corners) == 4 or strength == 1.0
+    ones = np.ones((5, 7), dtype=np.uint8)
+    shares = scaled_cells(ones, 3.3, 4.6, 1.7, 32)
+    assert shares.sum() == pytest.approx(5 * 7 * 1.7**2, rel=1e-5)
+    assert shares[3, 10] == pytest.approx(0.7, abs=1e-6)

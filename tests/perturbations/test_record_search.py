@@ -33,6 +33,10 @@ WORDS: dict[str, set[str]] = {
     "finger over the lens": {"occlusion"},
     "whatsapp": {"jpeg_compression"},
     "low res": {"low_resolution"},
+    "driving into the sun": {"lens_flare"},
+    "fisheye": {"lens_distortion", "chromatic_aberration", "vignetting"},
+    "hot air": {"turbulence"},
+    "date and time": {"timestamp"},
     # misspelt
     "gausian": {"gaussian_blur", "gaussian_noise"},
     "constrast": {"contrast", "increased_contrast"},
@@ -68,7 +72,7 @@ def test_nothing_asked_finds_all_in_their_order() -> None:
     ("query", "expected"),
     [
         ("jpg", {"jpeg_compression", "saved_as_jpeg"}),
-        ("rain", {"spatter", "chromatic_aberration"}),
+        ("rain", {"rain", "spatter", "chromatic_aberration"}),
         ("Handheld", {"motion_blur"}),
         ("sel", {"horizontal_flip"}),
         ("salt & pep", {"salt_and_pepper"}),
