@@ -479,6 +479,10 @@ def answer(bands: Sequence[Band]) -> str:
     names = list(dict.fromkeys(band.model for band in bands if band.breakable))
     if not names:
         return sentence("no model is correct on the original")
+    models_in_sentence = counted(len(names), "model")
+    if any(not band.breakable for band in bands):
+        # The map has the others as well: the count alone would seem to have lost them.
+        models_in_sentence = f"the {len(names)} models correct on the original"
     means = mean_breaks(bands)
     earliest = min(means.values())
     ties = [perturbation for perturbation, mean in means.items() if mean == earliest]
@@ -489,7 +493,7 @@ def answer(bands: Sequence[Band]) -> str:
             subject = f"{_label_in_sentence(first)} does not break"
         if len(names) == 1:
             return sentence(f"on this image, {subject} {model_label(names[0])}")
-        return sentence(f"on this image, {subject} any of {counted(len(names), 'model')}")
+        return sentence(f"on this image, {subject} any of {models_in_sentence}")
 
     outcomes = {}
     for perturbation in ties:
@@ -506,7 +510,7 @@ def answer(bands: Sequence[Band]) -> str:
     if len(names) == 1:
         broken = model_label(names[0])
     else:
-        broken = f"{broken_count} of {counted(len(names), 'model')}"
+        broken = f"{broken_count} of {models_in_sentence}"
     if REGISTRY[first].graded:
         preposition = "at" if broken_count == 1 else "by"
         broken += f" {preposition} {last_break:g}"

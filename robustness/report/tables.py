@@ -373,6 +373,8 @@ OPEN_MARKERS = "Open markers: incorrect or, without a true class, changed."
 HALF = 0.5
 """A prediction below this share of the original confidence has low confidence."""
 
+LOW_CONFIDENCE = f"Low confidence: below {share(UNSURE, 0)}, or below half of that on the original."
+
 
 def judged(consistent: bool, correct: bool | None, *, unsure: bool = False) -> Mark:
     """Return the mark of a prediction.

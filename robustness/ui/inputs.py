@@ -36,6 +36,7 @@ from robustness.ui.patches import UploadedFile, forget_files
 from robustness.ui.session import (
     RUN,
     UPLOAD,
+    brief,
     do,
     keep_in_link,
     leave,
@@ -327,11 +328,12 @@ def picture_input(names: Sequence[str], *, camera: bool) -> tuple[Picture, str |
     picture = uploaded or of_run or _shared(framings)
     with picker.gallery:
         _sample_buttons(shown=None if picture else sample)
-    if uploaded:
-        _say_upload_is_shown(uploaded)
-    elif of_run:
-        run_id = plain(st.query_params.get(RUN, ""))
-        st.caption(f"Showing {plain(of_run.name)}. An image of the run {run_id}.")
+    with st.container(key="shown-image"):
+        if uploaded:
+            _say_upload_is_shown(uploaded)
+        elif of_run:
+            run_id = plain(st.query_params.get(RUN, ""))
+            st.caption(f"Showing {plain(brief(of_run.name))}. An image of the run {run_id}.")
     if picture is None:
         picture = sample_picture(sample, framings)
     if of_run is None:  # an image of a run keeps the fit and side of the run
@@ -397,7 +399,7 @@ def _say_upload_is_shown(picture: Picture) -> None:
     count = len(st.session_state["uploads"])
     if count > 1:
         about = f"It is the last of {count} uploads. {about}"
-    st.caption(f"Showing {plain(picture.name)}. {about}")
+    st.caption(f"Showing {plain(brief(picture.name))}. {about}")
 
 
 def _say_what_models_see(picture: Picture, names: Sequence[str]) -> None:

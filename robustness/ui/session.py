@@ -704,7 +704,7 @@ _MOST_SHOWN = 40
 
 
 def brief(value: str) -> str:
-    """The ``value`` of a link as a warning shows it: its first 40 characters."""
+    """The first 40 characters of ``value``, which a link or a file's name may make endless."""
     if len(value) <= _MOST_SHOWN:
         return value
     return f"{value[:_MOST_SHOWN]}…"

@@ -259,7 +259,7 @@ def test_a_map_counts_the_models_that_its_earliest_perturbation_breaks() -> None
     rotation = [band(name, "+++++", name="rotation") for name in (A, B)]
     assert (
         strength.answer([*snow, *fog, *rotation])
-        == "On this image, fog effect breaks 2 of 2 models by 0.5."
+        == "On this image, fog effect breaks 2 of the 2 models correct on the original by 0.5."
     )
     assert [*strength.mean_breaks([*snow, *rotation, *fog])] == [
         "fog",

@@ -98,6 +98,9 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
         for weight, perturbations in chosen.weighted.items():
             caption.append(f"{weight}: {', '.join(perturbations)}.")
     caption.append(answer.removeprefix(headline).strip())
+    if chosen.fastest is not None:
+        # The headline says which model is faster, so what puts that in doubt stands beside it.
+        caption += [caution.text for caution in choice.busy(chosen.models)]
     caption.append(f"{block.note} Click a cell for its failures.")
     if marks:
         has_untested = any(sign == _SIGNS[gate.UNTESTED] for sign, _ in marks.values())

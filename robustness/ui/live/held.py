@@ -41,7 +41,7 @@ from robustness.perturbations import REGISTRY
 from robustness.perturbations.record import find
 from robustness.remedies import parse
 from robustness.report.maps import strip
-from robustness.report.tables import Mark, correct_models, tally
+from robustness.report.tables import LOW_CONFIDENCE, Mark, correct_models, tally
 from robustness.ui import components, draw, session
 from robustness.ui.cells import cells, pass_seconds
 from robustness.ui.html import Html, html
@@ -204,6 +204,7 @@ def _rows(
         lines=rows,
         good="correct" if knows_class else "unchanged",
         bad="incorrect" if knows_class else "changed",
+        unsure=LOW_CONFIDENCE,
         knows_class=knows_class,
         remedy=remedied.label,
         together=lines_left.values(),
