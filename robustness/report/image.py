@@ -582,7 +582,7 @@ def reproduction_texts(
     if sample is not None and not condition.needs_model:
         texts[LINK] = _link(spec, sample, class_to_tell)
     texts[COMMAND] = _predict_command(spec, path, class_to_tell)
-    if not condition.needs_model and not condition.idle:
+    if not condition.needs_model and not condition.idle and len(condition.steps) == 1:
         texts[WRITTEN] = _perturb_commands(spec, path)
     texts[PYTHON] = _python_code(spec, {picture_name: path}, truth)
     source = "samples" if sample else "PHOTOS"
@@ -638,12 +638,13 @@ def predict_written(image: str | os.PathLike[str], model: str | None, side: int)
 
 def _perturb_commands(spec: Request, path: str) -> str:
     """Return two commands for each model: one writes the image that it sees, one predicts that."""
+    ((perturbation, strength),) = spec.conditions[0].steps
     framing = options(dict(spec.framings))
     lines = []
     for model_name in spec.model_names:
         image = f"{model_name}.png" if len(spec.model_names) > 1 else "perturbed.png"
-        words = ["perturb", path, "--model", model_name, "--under", spec.conditions[0].id]
-        words += ["--to", image]
+        words = ["perturb", path, "--model", model_name, "--perturbation", perturbation]
+        words += ["--strength", repr(strength), "--to", image]
         if spec.seed:
             words += ["--seed", str(spec.seed)]
         for option, value in framing.items():
