@@ -48,6 +48,7 @@ class Made:
     grids: Sequence[Grid]
     hard: NDArray[np.float64]
     ranked_by: str = "perturbed_accuracy"
+    score: str = ""
 
     @property
     def summary(self) -> list[dict[str, Any]]:

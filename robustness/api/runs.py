@@ -788,6 +788,7 @@ def evaluate_predictions(
     source: Any = None,
     *,
     classes: Any = None,
+    moved_truth: bool = False,
     out: str | PathLike[str] | None = None,
 ) -> EvaluatedRun:
     """Evaluate the predictions that another system made of exported images; no model runs.
@@ -795,7 +796,9 @@ def evaluate_predictions(
     ``table`` is a file (.csv, .parquet or .jsonl) or a frame with the rows of ``images.csv``, as
     ``export`` writes it, and one of these: ``prediction`` (the class) with ``confidence``;
     ``classes`` and ``probabilities``, lists of the top classes; ``probabilities`` of all classes;
-    or a column ``p0``, ``p1``, ... for each class. A column ``model`` names several models.
+    a column ``p0``, ``p1``, ... for each class; or ``score``, how good the output for the image is,
+    from 0 to 1, with its name in ``score_name``. A column ``model`` names several models.
+    Scores under perturbations that move pixels count only with ``moved_truth``.
     ``classes`` says what indices mean: "imagenet", a file with one class per line, or a list of
     names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
     is kept. Raises ``ParameterError`` for a table that cannot be used.
@@ -812,7 +815,10 @@ def evaluate_predictions(
     if source is not None:
         dataset = open_images(source, classes)
     plan = imported.plan_predictions(
-        predictions, source=dataset, classes=imported.class_names(classes)
+        predictions,
+        source=dataset,
+        classes=imported.class_names(classes),
+        moved_truth=moved_truth,
     )
     run = perform(plan, out, imported.ENGINE)
     if dataset is not None:

@@ -44,6 +44,12 @@ def add(parsers: Parsers) -> None:
         help="class names for numeric predictions: imagenet, or a file with one name per line",
     )
     evaluated.add_argument(
+        "--moved-truth",
+        action="store_true",
+        help="with scores in --predictions: keep those under perturbations that move pixels, as "
+        "the outputs were compared with boxes or masks that moved alike",
+    )
+    evaluated.add_argument(
         "--log-mlflow", action="store_true", help="also log each model to MLflow (mlflow-skinny)"
     )
     add_shared(evaluated, "--out")
@@ -87,6 +93,8 @@ def evaluate_command(options: argparse.Namespace) -> int:
     """
     if options.predictions is None and options.classes is not None:
         raise ParameterError("--classes expects --predictions.")
+    if options.predictions is None and options.moved_truth:
+        raise ParameterError("--moved-truth expects --predictions.")
     requested_folder = request.requested_run(options)
     if options.fresh and requested_folder is None:
         raise ParameterError(
@@ -170,7 +178,9 @@ def _evaluate_predictions(options: argparse.Namespace) -> Run:
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {to_omit}."
         )
-    plan = imported.read_plan(options.predictions, options.source, options.classes)
+    plan = imported.read_plan(
+        options.predictions, options.source, options.classes, moved_truth=options.moved_truth
+    )
     return _perform(plan, options.out, imported.ENGINE)
 
 

@@ -552,7 +552,7 @@ def _list_failing_images(run: Run, options: argparse.Namespace) -> None:
     elif options.to is not None:
         console.say(str(options.to))
     else:
-        console.say(report.printed_blocks([failures.listed_cases(rows)]))
+        console.say(report.printed_blocks([failures.listed_cases(rows, run.score)]))
 
 
 def fixes_command(options: argparse.Namespace) -> None:

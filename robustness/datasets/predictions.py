@@ -1,12 +1,14 @@
 """A table of predictions that another system made of exported images: ``Predictions``.
 
 A row is one image under one condition for one model. ``COLUMNS`` names what is read beside the
-predictions, which have one of four forms:
+predictions, which have one of five forms:
 
 - ``prediction``: the top-1 class, with its ``confidence`` if known;
 - ``classes`` and ``probabilities``: lists of the top classes and their probabilities;
 - ``probabilities`` alone: a list with one number for each class, in the order of the classes;
-- ``p0``, ``p1``, ...: a column for each class.
+- ``p0``, ``p1``, ...: a column for each class;
+- ``score``: how good the output for the image is, from 0 to 1, where higher is better. It is for
+  tasks without classes, such as detection. ``score_name`` says what it is.
 
 Lists are JSON in a CSV file. A class is an index, a name or a synset.
 """
@@ -18,6 +20,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,18 +31,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robustness import metrics
 from robustness.base import workers
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files import require_regular
 from robustness.base.text import counted, from_csv_cell
-from robustness.datasets.dataset import Dataset, Entry
+from robustness.datasets.dataset import Columns, Dataset, Entry
 from robustness.images.decoding import read_file
 from robustness.models.record import Labels
 
-PREDICTED = "prediction or probabilities"
+PREDICTED = "prediction or probabilities or score"
 """The columns that hold predictions, as a sentence says them."""
 
 _PROBABILITIES = "probabilities"
+
+SCORE = "score"
+SCORE_NAME = "score_name"
 
 _CLASS_COLUMN = re.compile(r"p\d{1,6}")
 _NEAR_ONE = 0.02
@@ -65,6 +72,15 @@ class TableAnswers:
         return list(dict.fromkeys(text for row in self.classes for text in row))
 
 
+def holds_scores(table: pa.Table) -> bool:
+    """Whether ``table`` has scores, and no predictions of classes, which would come first."""
+    names = table.column_names
+    if SCORE not in names:
+        return False
+    has_classes = _PROBABILITIES in names or "prediction" in names
+    return not has_classes and not any(_CLASS_COLUMN.fullmatch(name) for name in names)
+
+
 def read_answers(table: pa.Table, title: str) -> TableAnswers:
     """Read the predictions in ``table``, whose ``title`` is for error messages.
 
@@ -83,6 +99,16 @@ def read_answers(table: pa.Table, title: str) -> TableAnswers:
     raise ParameterError(
         f"{title}: expected a column {PREDICTED}, got {', '.join(map(str, names[:8]))}."
     )
+
+
+def read_scores(table: pa.Table, title: str) -> Floats:
+    """The scores (rows,) in ``table``, from 0 to 1; ``title`` is for error messages.
+
+    Raises ``ParameterError`` for other values, and for gaps.
+    """
+    scores = _numbers(table, SCORE, title)
+    _check_range(scores, title, SCORE)
+    return np.clip(scores.astype(np.float64), 0.0, 1.0)
 
 
 def _from_class_columns(table: pa.Table, columns: Sequence[str], title: str) -> Floats:
@@ -270,6 +296,11 @@ _MAX_GAPS = 20
 """The most combinations of image, model and condition: so many, or so many for each row if that is
 more."""
 
+_ABOUT_ROWS = frozenset(
+    {*COLUMNS, SCORE, SCORE_NAME, "sha256", "perturbation", "strength", "parameter"}
+)
+"""Columns that are no properties of images, besides those of metrics."""
+
 MAX_BYTES = workers.MAX_BYTES
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
 
@@ -392,9 +423,46 @@ class Predictions(Dataset):
             )
         return values[0]
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether it has scores in place of predictions of classes."""
+        return holds_scores(self.table)
+
+    def without(self, conditions: Sequence[str]) -> Predictions:
+        """A copy that lacks the ``conditions``."""
+        kept = [text for text in self.conditions if text not in conditions]
+        columns = [0, *(1 + self.conditions.index(text) for text in kept)]
+        others = copy(self)
+        others.conditions = kept
+        others.row_of = self.row_of[:, :, columns]
+        return others
+
     def answers(self) -> TableAnswers:
         """The predictions by row; raises ``ParameterError`` as ``read_answers`` does."""
         return read_answers(self.table, self.title)
+
+    def scores(self) -> Floats:
+        """The scores by row; raises ``ParameterError`` as ``read_scores`` does."""
+        return read_scores(self.table, self.title)
+
+    def columns(self) -> Columns:
+        """Of a table of scores, the label and what else the rows of the originals say of them."""
+        if not self.is_scored:
+            return {}
+        names = [name for name in self.table.column_names if name not in _ABOUT_ROWS]
+        names = ["label", *(name for name in names if name not in metrics.REGISTRY)]
+        originals = self.row_of[:, 0, 0].tolist()
+        columns = {}
+        for name in names:
+            texts = self.texts(name)
+            values = {
+                entry.name: texts[row]
+                for entry, row in zip(self.entries, originals, strict=True)
+                if row >= 0 and texts[row]
+            }
+            if values:
+                columns[name] = values
+        return columns
 
     def read(self, entry: Entry) -> bytes:
         """The bytes of an original's file; raises ``ImageError`` if there is none."""

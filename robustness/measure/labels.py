@@ -124,9 +124,11 @@ def correctness(
 def with_correctness(frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with the columns ``CORRECTNESS``, computed from its predictions if missing.
 
-    Raises ``ParameterError`` if it has neither these nor the columns ``label``, ``clean_top1``,
-    ``top1``, ``clean_top5`` and ``top5``.
+    Scores take their place where the frame has some. Raises ``ParameterError`` if it has neither
+    these nor the columns ``label``, ``clean_top1``, ``top1``, ``clean_top5`` and ``top5``.
     """
+    if {"clean_score", "score"} <= set(frame.columns):
+        return frame.assign(clean_correct=frame["clean_score"], correct=frame["score"])
     if set(CORRECTNESS) <= set(frame.columns):
         return frame
     require_columns(frame, ("label", *_PREDICTIONS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from operator import attrgetter
@@ -141,8 +141,20 @@ def _score(name: str) -> Fill:
     return fill
 
 
+SCORES: Mapping[str, str] = {
+    "clean_score": "how good the output of another system for the original image is",
+    "score": "how good the output of another system for the perturbed image is",
+}
+"""Columns of a run of scores and their meaning. In its figures they take the place of
+``clean_correct`` and ``correct``, as a correct prediction is one with a score of 1."""
+
+
 def _metric(name: str) -> Column:
-    """The column of a registered metric, or of one of a plugin that is not loaded."""
+    """The column of a registered metric, of a score, or of a metric of a plugin that is not
+    loaded."""
+    if name in SCORES:
+        meaning = f"{SCORES[name]}; higher is better"
+        return Column(name, _SHARE, meaning, low=0.0, high=1.0, null=True, fill=_score(name))
     if name not in metrics.REGISTRY:
         meaning = "a metric of a plugin that is not loaded here"
         return Column(name, _ANY, meaning, null=True, fill=_score(name))

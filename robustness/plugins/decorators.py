@@ -44,7 +44,7 @@ TAKEN = re.compile(
     r"|perturbations?|strength|seed|parameter|series|severity|rank|ranked_by|remedy|stages|(clean_)?(correct5?|top[15])"
     r"|(clean_)?top5_probabilities|(clean_|retained_)?probability|n_\w+|consistency|flip_rate"
     r"|\w+_(low|high|by_chance|rescaled|ece)|(relative_)?drop\w*|\w*(accuracy|overconfidence)\w*"
-    r"|attack\w*|robust\w*"
+    r"|attack\w*|robust\w*|(clean_)?score"
 )
 """Names of columns of rows and tables; a metric's name is one, too."""
 

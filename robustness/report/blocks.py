@@ -431,7 +431,12 @@ def _has_attacks(figures: RunFigures) -> bool:
     return bool(figures.statistics.robust_accuracy)
 
 
+def _has_predicted_classes(figures: RunFigures) -> bool:
+    return not figures.run.score
+
+
 LABELS = Need("labels", _has_labels)
+PREDICTED_CLASSES = Need("predicted classes", _has_predicted_classes)
 TWO_MODELS = Need("two models", _has_several_models)
 ATTACKS = Need("attacks", _has_attacks)
 

@@ -148,14 +148,29 @@ _SHARE_AXIS = {"range": [-0.03, 1.03], "tickformat": ".0%"}
 """An axis from 0% to 100%, with room for markers at its ends."""
 
 
-def quantities() -> dict[str, str]:
-    """Return the quantities of a map with their titles: shares, and metrics of runs."""
-    return {**QUANTITIES, **metric_titles(RUN)}
+def quantity_title(quantity: str, score: str = "") -> str:
+    """Return the title of a quantity of ``QUANTITIES``.
+
+    In a run of scores accuracies are means of the score that is called ``score``.
+    """
+    title = QUANTITIES[quantity]
+    if score:
+        return title.replace("accuracy", score)
+    return title
 
 
-def titles(names: Iterable[str]) -> dict[str, str]:
-    """Return the titles of the quantities ``names``."""
-    all_titles = quantities()
+def quantities(score: str = "") -> dict[str, str]:
+    """Return the quantities of a map with their titles: shares, and metrics of runs.
+
+    ``score`` is as for ``quantity_title``.
+    """
+    shares = {quantity: quantity_title(quantity, score) for quantity in QUANTITIES}
+    return {**shares, **metric_titles(RUN)}
+
+
+def titles(names: Iterable[str], score: str = "") -> dict[str, str]:
+    """Return the titles of the quantities ``names``; ``score`` is as for ``quantity_title``."""
+    all_titles = quantities(score)
     return {name: all_titles[name] for name in names}
 
 

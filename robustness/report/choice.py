@@ -16,7 +16,15 @@ from typing import NamedTuple
 from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.options import fields_of
-from robustness.base.text import figure_text, join_names, milliseconds, points, share, visible
+from robustness.base.text import (
+    figure_text,
+    in_sentence,
+    join_names,
+    milliseconds,
+    points,
+    share,
+    visible,
+)
 from robustness.perturbations import REGISTRY
 from robustness.report import charts
 from robustness.report.blocks import (
@@ -45,7 +53,7 @@ from robustness.report.tables import (
     with_interval,
 )
 from robustness.runs import Run
-from robustness.runs.comparison import shared_grids
+from robustness.runs.comparison import shared_grids, shared_score
 from robustness.runs.remedies import RemediedModel, added_turns, remedied_models
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice, study
 from robustness.statistics import choose as choose_among
@@ -98,7 +106,8 @@ def choose(
             reasons_of_all.pop(name, None)
         if rule_out:
             reasons_of_all |= rule_out(run)
-    return choose_among(Figures(_grids_of_all(several)), criteria, costs, reasons_of_all)
+    figures = Figures(_grids_of_all(several), score=shared_score(several))
+    return choose_among(figures, criteria, costs, reasons_of_all)
 
 
 def choose_of_run(
@@ -321,13 +330,14 @@ def blocks(chosen: ModelChoice) -> list[Block]:
     entries = placed(chosen)
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
-    rule = _RULE.format(what=charts.QUANTITIES[chosen.quantity].lower())
+    title = charts.quantity_title(chosen.quantity, chosen.score_name)
+    rule = _RULE.format(what=in_sentence(title))
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
     short_columns = [
         (title, cell_text)
         for title, cell_text in _columns(entries, chosen)
-        if title in _FIRST_COLUMNS
+        if title in (*_FIRST_COLUMNS, _originals_title(chosen))
     ]
     return [
         Titled("Models", Table.of(entries, short_columns)),
@@ -376,7 +386,8 @@ def placed(chosen: ModelChoice) -> list[Entry]:
 
 def table(entries: Sequence[Entry], chosen: ModelChoice) -> Titled:
     """The models of ``chosen`` with their scores and costs."""
-    caption = f"All figures; robustness is {charts.QUANTITIES[chosen.quantity].lower()}"
+    title = charts.quantity_title(chosen.quantity, chosen.score_name)
+    caption = f"All figures; robustness is {in_sentence(title)}"
     if chosen.unshared:
         caption += " on the predictions that count for every model"
     return Titled(caption, Table.of(entries, _columns(entries, chosen)))
@@ -397,7 +408,7 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
         ("Rank", rank),
         ("Model", lambda entry: visible(entry["label"])),
         ("Robustness", lambda entry: with_interval(chosen.score(entry), chosen.quantity)),
-        ("Accuracy", figure("accuracy", ".1%")),
+        (_originals_title(chosen), figure("accuracy", ".1%")),
         ("Latency", _latency),
         ("Above expected", _in_unit("above", points, "points")),
         ("First", figure("certainty", ".0%")),
@@ -406,6 +417,11 @@ def _columns(entries: Sequence[Entry], chosen: ModelChoice) -> list[Column]:
         ("Hardest", lambda entry: name_leaders(entry["hardest"])),
     ]
     return filled_columns(entries, columns)
+
+
+def _originals_title(chosen: ModelChoice) -> str:
+    """Return the title of the column with the accuracy on the originals."""
+    return f"Original {chosen.score_name}" if chosen.score_name else "Accuracy"
 
 
 def _latency(entry: Entry) -> str:
@@ -543,7 +559,7 @@ def _trade_offs(figures: ChoiceFigures) -> list[Block]:
             axes[name] = axis.title
     if not axes:
         return []
-    score_title = charts.QUANTITIES[chosen.quantity]
+    score_title = charts.quantity_title(chosen.quantity, chosen.score_name)
 
     def read(name: str) -> list[Block]:
         axis_title = axes[name].lower()

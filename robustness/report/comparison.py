@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from robustness.base.errors import RunError
-from robustness.base.text import all_of, counted, figure_text, points
+from robustness.base.text import all_of, counted, figure_text, in_sentence, points
 from robustness.measure.condition import perturbation_label, setting, short
 from robustness.report import maps, methods
 from robustness.report.blocks import MODEL, Data, Map, Report, Section, Text, Titled, model_label
-from robustness.report.charts import QUANTITIES
+from robustness.report.charts import quantity_title
 from robustness.report.facts import preprocessing, shared_manifest
 from robustness.report.maps import ORIGINALS
 from robustness.report.tables import Column, Entry, Table, figure, interval
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from robustness.runs import Comparison
 
 
-def sentence(entry: Entry, quantity: str) -> str:
-    """Return the sentence on the change of one model over all conditions."""
-    subject = f"{model_label(entry['model'])}: {QUANTITIES[quantity].lower()}"
+def sentence(entry: Entry, quantity: str, score: str = "") -> str:
+    """Return the sentence on the change of one model over all conditions.
+
+    ``score`` is the name of the score of the runs, "" for predictions.
+    """
+    title = in_sentence(quantity_title(quantity, score))
+    subject = f"{model_label(entry['model'])}: {title}"
     before = figure_text(entry, f"{quantity}_a", ".1%")
     after = figure_text(entry, f"{quantity}_b", ".1%")
     if not entry[f"{quantity}_moved"]:
@@ -118,7 +122,7 @@ def headline(comparisons: Sequence[Comparison], quantity: str) -> str:
     overall = [entry for entry in entries if entry["condition"] is None]
     if not overall:
         return ""
-    title = QUANTITIES[quantity].lower()
+    title = in_sentence(quantity_title(quantity, comparisons[0].score))
     significant = _significant(overall, quantity)
     if len(significant) == 1 and len(comparisons) == 1:
         (entry,) = significant
@@ -173,9 +177,12 @@ def _judged(comparison: Comparison) -> dict[str, list[Entry]]:
     return judged
 
 
-def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
-    """Return the map of ``entries``, and tables of all conditions together and of each."""
-    label = QUANTITIES[quantity]
+def tables(entries: Sequence[Entry], quantity: str, score: str = "") -> list[Titled | Map]:
+    """Return the map of ``entries``, and tables of all conditions together and of each.
+
+    ``score`` is the name of the score of the runs, "" for predictions.
+    """
+    label = quantity_title(quantity, score)
     columns: list[Column] = [
         ("Images", figure(f"{quantity}_images", ",")),
         ("Baseline", figure(f"{quantity}_a", ".1%")),
@@ -188,7 +195,7 @@ def tables(entries: Sequence[Entry], quantity: str) -> list[Titled | Map]:
     cells = by_condition(entries, quantity)
     parts: list[Titled | Map] = []
     if cells:
-        drawing = maps.change_map(changes(entries, quantity), quantity)
+        drawing = maps.change_map(changes(entries, quantity), quantity, score)
         note = "Change in points. Pale: not significant."
         parts.append(Map(f"Change of {label.lower()}", drawing, note))
     if overall:
@@ -212,12 +219,12 @@ def _strength(entry: Entry) -> str:
     return setting(entry["condition"])
 
 
-def _sentences(judged: Mapping[str, Sequence[Entry]]) -> list[str]:
+def _sentences(judged: Mapping[str, Sequence[Entry]], score: str) -> list[str]:
     sentences = []
     for quantity, entries in judged.items():
         for entry in entries:
             if entry["condition"] is None:
-                sentences.append(sentence(entry, quantity))
+                sentences.append(sentence(entry, quantity, score))
     return sentences
 
 
@@ -228,10 +235,10 @@ def blocks(comparison: Comparison) -> Iterator[Text | Titled]:
     if comparison.rows is not None:
         yield Text(comparison.rows.sentence)
     judged = _judged(comparison)
-    for text in (*comparison.notes, *_sentences(judged)):
+    for text in (*comparison.notes, *_sentences(judged, comparison.score)):
         yield Text(text)
     for quantity, entries in judged.items():
-        for block in tables(entries, quantity):
+        for block in tables(entries, quantity, comparison.score):
             if isinstance(block, Titled):
                 yield block
     if judged:
@@ -268,14 +275,15 @@ def of_comparison(comparison: Comparison) -> Report:
     sections = []
     brief: list[Titled | Text | Map] = []
     for quantity, entries in judged.items():
-        parts = tables(entries, quantity)
-        sections.append(Section(QUANTITIES[quantity], [*parts, Text(TEST_SUMMARY)]))
+        parts = tables(entries, quantity, comparison.score)
+        title = quantity_title(quantity, comparison.score)
+        sections.append(Section(title, [*parts, Text(TEST_SUMMARY)]))
         brief += [part for part in parts if isinstance(part, Map) or not part.long]
     return Report(
         title=f"{other.manifest.dataset.title}: {other.id} against {baseline.id}",
         answers=[
             ("What has changed?", headline([comparison], first_quantity)),
-            ("By how much?", " ".join(_sentences(judged))),
+            ("By how much?", " ".join(_sentences(judged, comparison.score))),
         ],
         facts=facts,
         cautions=cautions,

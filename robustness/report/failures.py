@@ -22,6 +22,7 @@ from robustness.report.blocks import (
     IMAGES,
     LABELS,
     MODEL,
+    PREDICTED_CLASSES,
     TWO_MODELS,
     Block,
     Case,
@@ -38,7 +39,16 @@ from robustness.report.blocks import (
 )
 from robustness.report.charts import change_counts, embedding_map, slice_rates
 from robustness.report.facts import clean_shot
-from robustness.report.tables import Column, Entry, Table, figure, interval, rate, verdict_of
+from robustness.report.tables import (
+    Column,
+    Entry,
+    Mark,
+    Table,
+    figure,
+    interval,
+    rate,
+    verdict_of,
+)
 from robustness.runs import Run
 from robustness.runs.cases import SURVIVORS, WORST, Failures, RowSelection, Tally
 from robustness.runs.embedding import EmbeddingMap, read_maps
@@ -62,7 +72,7 @@ def _slice_blocks(figures: Failures) -> list[Block]:
         return [Text(" ".join([summary, *figures.unknown]), SLICE_RULE)]
     summary = f"{len(worse):,} of {tested} significantly below the other images."
     shown = worse[:_SLICES]
-    title = charts.QUANTITIES[figures.quantity]
+    title = charts.quantity_title(figures.quantity, figures.score)
     labels = [f"{slice_title(entry)},<br>{model_label(entry['model'])}" for entry in shown]
     chart = Chart(
         f"{title} in the significantly worse slices",
@@ -190,7 +200,7 @@ CLASSES = Question(
     "Classes",
     _class_blocks,
     "which classes lose most accuracy",
-    needs=(LABELS,),
+    needs=(LABELS, PREDICTED_CLASSES),
     tables=lambda figures: {"by_class": figures.by_class},
     link="class",
 )
@@ -269,6 +279,7 @@ CHANGED_CLASSES = Question(
     _changed_class_blocks,
     "what predictions become",
     figures=_failures_of_run,
+    needs=(PREDICTED_CLASSES,),
     link="change",
     tables=lambda figures: {"changed_classes": figures.changes},
     command="failures",
@@ -319,7 +330,7 @@ AGREEMENT = Question(
     _agreement_blocks,
     "where one model fails and another does not",
     figures=_failures_of_run,
-    needs=(TWO_MODELS,),
+    needs=(TWO_MODELS, PREDICTED_CLASSES),
     tables=lambda figures: {"agreement": figures.pairs, "majority": figures.majority},
     command="failures",
     view=COMPARE,
@@ -352,8 +363,16 @@ def number(tally: Tally, kind: str) -> int:
     return tally.either.bad if kind == WORST else tally.either.good
 
 
-def caption(tally: Tally, kind: str) -> str:
-    """Return the sentence on how many images are of ``kind``, and in which order."""
+def caption(tally: Tally, kind: str, score: str = "") -> str:
+    """Return the sentence on how many images are of ``kind``, and in which order.
+
+    ``score`` is the name of the score of a run of scores.
+    """
+    if score:
+        images = counted(number(tally, kind), "image")
+        if kind == WORST:
+            return f"{images} with a lower {score} than the original, largest loss first."
+        return f"{images} with no lower {score} than the original, {_ORDER[kind]}."
     if kind == WORST:
         labelled = tally.by_label.bad
         unlabelled = tally.by_change.bad
@@ -376,11 +395,15 @@ def caption(tally: Tally, kind: str) -> str:
     return f"{subject}, {_ORDER[kind]}."
 
 
-def failures(tally: Tally, where: str = "") -> str:
+def failures(tally: Tally, where: str = "", score: str = "") -> str:
     """Return the clause on how many images are incorrect or, without a label, changed.
 
-    ``where``, such as a condition with a space before it, follows "incorrect" and "changed".
+    In a run of scores it is on those with a lower ``score`` than the original. ``where``, such as a
+    condition with a space before it, follows "incorrect" and "changed".
     """
+    if score:
+        outcomes = tally.either
+        return f"{outcomes.bad:,} of {counted(outcomes.counted, 'image')}: lower {score}{where}"
     labels = tally.by_label
     changes = tally.by_change
     parts = []
@@ -403,6 +426,8 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
     The title is the true class or, without a label, the class that was predicted for the original.
     ``change`` makes the perturbed image; without it the images of attacks are left out.
     """
+    if "clean_score" in row:
+        return _scored_case(run, row, change)
     condition = Condition.parse(str(row["condition"]))
     name = str(row["model"])
     original_class = class_title(name, int(row["clean_top1"]))
@@ -426,12 +451,37 @@ def case(run: Run, row: Row, change: Change | None = None) -> Case:
         lines.append(f"SSIM {row['ssim']:.2f}")
     if condition.needs_model and change is None:
         lines.append("The Evaluations page shows the attacked image.")
-    shots: list[Shot] = []
+    shots, trouble = _shots_or_reason(run, row, condition, change)
+    return Case(title, shots, verdict_of(row), [*lines, *trouble])
+
+
+def _scored_case(run: Run, row: Row, change: Change | None) -> Case:
+    """Return the case of one measurement in a run of scores, with the image as its title."""
+    condition = Condition.parse(str(row["condition"]))
+    before = float(row["clean_score"])
+    after = float(row["score"])
+    lines = [
+        f"{model_label(str(row['model']))}, {condition.described}",
+        f"{run.score} {share(before)} → {share(after)}",
+    ]
+    if pd.notna(row["ssim"]):
+        lines.append(f"SSIM {row['ssim']:.2f}")
+    if after < before:
+        mark = Mark("incorrect", "✗", f"{run.score} lower")
+    else:
+        mark = Mark("correct", "✓", f"{run.score} kept")
+    shots, trouble = _shots_or_reason(run, row, condition, change)
+    return Case(visible(str(row["image"])), shots, mark, [*lines, *trouble])
+
+
+def _shots_or_reason(
+    run: Run, row: Row, condition: Condition, change: Change | None
+) -> tuple[list[Shot], list[str]]:
+    """Return the images of a case, or else a line on why they cannot be shown."""
     try:
-        shots = _shots(run, row, condition, change)
+        return _shots(run, row, condition, change), []
     except RobustnessError as error:
-        lines.append(f"The image cannot be shown: {visible(str(error))}")
-    return Case(title, shots, verdict_of(row), lines)
+        return [], [f"The image cannot be shown: {visible(str(error))}"]
 
 
 def _confidence(row: Row, key: str) -> str:
@@ -456,8 +506,17 @@ def _shots(run: Run, row: Row, condition: Condition, change: Change | None) -> l
     return shots
 
 
-def listed_cases(rows: Sequence[Entry]) -> Titled:
-    """Return the table of the cases of a selection."""
+def listed_cases(rows: Sequence[Entry], score: str = "") -> Titled:
+    """Return the table of the cases of a selection; ``score`` is the name of that of the run."""
+    if score:
+        columns_of_scores: list[Column] = [
+            ("Image", lambda row: visible(row["image"])),
+            ("Model", lambda row: model_label(row["model"])),
+            ("Condition", lambda row: short(row["condition"])),
+            (f"Original {score}", figure("clean_score", ".1%")),
+            (f"Perturbed {score}", figure("score", ".1%")),
+        ]
+        return Titled(counted(len(rows), "image"), Table.of(rows, columns_of_scores))
     columns: list[Column] = [
         ("Image", lambda row: visible(row["image"])),
         ("Model", lambda row: model_label(row["model"])),
@@ -508,9 +567,9 @@ def _case_blocks(run: Run) -> list[Block]:
     for kind, title in KINDS.items():
         rows = run.cases.first(RowSelection(), kind, _PRINTED[kind])
         if len(rows) < number(tally, kind):
-            title += f": the first {len(rows)} of {caption(tally, kind)}"
+            title += f": the first {len(rows)} of {caption(tally, kind, run.score)}"
         else:
-            title += f": {caption(tally, kind)}"
+            title += f": {caption(tally, kind, run.score)}"
         blocks.append(Cases(title, partial(_read_cases, run, rows)))
     return blocks
 

@@ -58,7 +58,7 @@ def _blocks(choice: ChoiceFigures) -> list[Block]:
             quantities.append(name)
     if not quantities:
         return [table]
-    titles = charts.titles(quantities)
+    titles = charts.titles(quantities, figures.score)
 
     def read(quantity: str) -> list[Block]:
         note = labels_note(figures.summary, quantity)
@@ -77,10 +77,19 @@ def _condition_table(figures: Figures) -> Table:
         ("Strength", lambda entry: setting(entry["condition"])),
         MODEL,
         ("Images", _images),
-        ("Consistency", _consistency_of_all),
     ]
+    if not figures.score:
+        columns.append(("Consistency", _consistency_of_all))
     if any(leaves_out(entry) for entry in entries):
         columns.append(("Consistency of attacked", _consistency_of_attacked))
+    if figures.score:
+        title = charts.quantity_title("perturbed_accuracy", figures.score)
+        columns += [
+            (title, rate("perturbed_accuracy")),
+            (f"{figures.score} lost", rate("drop")),
+            ("SSIM", figure("ssim", ".3f")),
+        ]
+        return Table.of(entries, columns)
     columns += [
         *similarities(entries, ".3f", ["cosine"]),
         ("SSIM", figure("ssim", ".3f")),
@@ -158,6 +167,8 @@ def _failed_share(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> 
 
     For several models it has the mean and the largest share. ``entries`` are those of the models.
     """
+    if figures.score:
+        return _score_left(figures, hard)
     failed = "changed" if figures.ranked_by == "consistency" else "incorrect"
     mean = share(hard.harm[hard.leaders[0]])
     several_leaders = len(hard.leaders) > 1
@@ -176,6 +187,16 @@ def _failed_share(figures: Figures, hard: Hardest, entries: Sequence[Entry]) -> 
         f"{mean} {failed}, the mean of {len(hard.models)} models{where}, and up to {largest} "
         f"({model_label(worst['model'])})"
     )
+
+
+def _score_left(figures: Figures, hard: Hardest) -> str:
+    """Return the clause on the mean score that the hardest perturbations leave."""
+    left = share(1 - hard.harm[hard.leaders[0]])
+    at_worst = "down to " if len(hard.leaders) > 1 else ""
+    clause = f"{figures.score} {at_worst}{left}"
+    if len(hard.models) > 1:
+        clause += f", the mean of {len(hard.models)} models"
+    return clause
 
 
 PERTURBATIONS = Question(
@@ -221,6 +242,13 @@ SHARES = {
 """What the cells of the map of a run show, by quantity."""
 
 
+def _shown_share(figures: Figures) -> str:
+    """Return what the cells of the map of a run show."""
+    if figures.score:
+        return f"Mean {figures.score}"
+    return SHARES[report_maps.quantity_of(figures)]
+
+
 def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
     """Return the sentences on how to read the cells of a map of ``figures``.
 
@@ -228,7 +256,7 @@ def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
     """
     quantity = report_maps.quantity_of(figures)
     entries = figures.by_perturbation
-    texts = [f"{SHARES[quantity]}, in percent{_levels(drawing)}."]
+    texts = [f"{_shown_share(figures)}, in percent{_levels(drawing)}."]
     has_attacks = any(entry["perturbation"] in ATTACK_RECORDS for entry in entries)
     if has_attacks and quantity == "perturbed_accuracy":
         texts.append("Under attack: robust accuracy, of all images.")
@@ -278,8 +306,7 @@ def keyed_map(
 
 
 def _brief_map(choice: ChoiceFigures) -> list[Titled | Text | Map]:
-    quantity = report_maps.quantity_of(choice.statistics)
-    return [_map(choice, title=SHARES[quantity])]
+    return [_map(choice, title=_shown_share(choice.statistics))]
 
 
 RUN_MAP: Question[ChoiceFigures] = Question(

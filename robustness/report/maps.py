@@ -19,7 +19,7 @@ import numpy as np
 from robustness import models
 from robustness.attacks import NORMS
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.base.text import figure_text, format_figure, points, unhidden
+from robustness.base.text import figure_text, format_figure, in_sentence, points, unhidden
 from robustness.measure.condition import AttackCondition, readable, series, setting, short
 from robustness.measure.strength import STEPS, Band
 from robustness.perturbations import REGISTRY, Perturbation
@@ -599,6 +599,7 @@ def run_map(
     axis = _shared_axis(shown_rows)
     style = _CellStyle(
         quantity,
+        outcome="" if figures.score else _OUTCOMES.get(quantity, ""),
         keyed=keyed,
         marks=marks,
         by_severity=axis is not None and axis.quantity == "severity",
@@ -627,7 +628,7 @@ def run_map(
         head=head,
         columns=[models.label(name) for name in names],
         rows=map_rows,
-        caption=f"{quantities()[quantity]} by {level}",
+        caption=f"{quantities(figures.score)[quantity]} by {level}",
         axis=axis,
         badge=badge,
     )
@@ -660,10 +661,12 @@ def _tones(rows: Sequence[Row], quantity: str) -> list[dict[str, list[float]]]:
 class _CellStyle(NamedTuple):
     """How the cells of a map are written.
 
-    If ``by_severity``, the text of a strip names severities instead of strengths.
+    ``outcome`` is the word after a share in the title of a tile. If ``by_severity``, the text of a
+    strip names severities instead of strengths.
     """
 
     quantity: str
+    outcome: str
     keyed: bool = False
     marks: Marks = MappingProxyType({})
     by_severity: bool = False
@@ -693,10 +696,9 @@ def _tile(model_name: str, cell: MapCell, tone: float, style: _CellStyle) -> Til
         return Tile(0.0, f"{cell.title}: not measured")
     short_form, exact_form = forms(style.quantity)
     value = figure_text(cell.entry, cell.name, exact_form)
-    outcome = _OUTCOMES.get(style.quantity, "")
     bounds = in_brackets(cell.entry, cell.name, exact_form)
     count = figure_text(cell.entry, cell.count_name, ",")
-    title = f"{cell.title}: {value}{outcome}{bounds}, n = {count}"
+    title = f"{cell.title}: {value}{style.outcome}{bounds}, n = {count}"
     # The map says once that its cells are percentages.
     text = figure_text(
         cell.entry, cell.name, lambda number: format_figure(number, short_form).rstrip("%")
@@ -858,7 +860,7 @@ def _marked_cells(cells: Sequence[MapCell], span: Span, quantity: str) -> Strip:
         return float(np.interp(strength, strengths, positions))
 
     tones = [0.0 if cell.value is None else 2 * cell.value - 1 for cell in cells]
-    strip = _strip("", cells, tones, _CellStyle(quantity))
+    strip = _strip("", cells, tones, _CellStyle(quantity, _OUTCOMES.get(quantity, "")))
     text = f"{strip.text}; your camera: {span.text}"
     return strip._replace(ticks=[span.mark(position)], text=text)
 
@@ -935,10 +937,11 @@ class ShareChange(NamedTuple):
         return flat(figures, f"{quantity}_difference", difference)
 
 
-def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
+def change_map(changes: Sequence[ShareChange], quantity: str, score: str = "") -> BandMap:
     """Return the map of ``changes`` of ``quantity``, with the largest loss first.
 
-    Tiles are pale if their difference is not significant.
+    Tiles are pale if their difference is not significant. ``score`` is the name of the score of the
+    runs, "" for predictions.
     """
     names = list(dict.fromkeys(change.model for change in changes))
     group = ordering_group(names)
@@ -954,7 +957,8 @@ def change_map(changes: Sequence[ShareChange], quantity: str) -> BandMap:
         map_rows.append(MapRow(label, strips))
     head = f"Largest loss first{group.clause}, by estimate"
     columns = [models.label(name) for name in names]
-    caption = f"Change of {quantities()[quantity].lower()}, in points"
+    title = in_sentence(quantities(score)[quantity])
+    caption = f"Change of {title}, in points"
     return BandMap(head, columns, map_rows, caption)
 
 
@@ -1016,7 +1020,7 @@ def _shares_strip(changes: Sequence[ShareChange], quantity: str, side: str) -> S
         )
         cells.append(cell)
     tones = [2 * (cell.value or 0.0) - 1 for cell in cells]
-    return _strip("", cells, tones, _CellStyle(quantity))
+    return _strip("", cells, tones, _CellStyle(quantity, _OUTCOMES.get(quantity, "")))
 
 
 def _changes_strip(changes: Sequence[ShareChange], quantity: str) -> Strip:

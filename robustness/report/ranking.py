@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from robustness import models, statistics
-from robustness.base.text import points
+from robustness.base.text import in_sentence, points
 from robustness.measure.condition import perturbation_label
 from robustness.report import charts, tables
 from robustness.report.blocks import (
     COMPARE,
     LABELS,
+    PREDICTED_CLASSES,
     Block,
     Chart,
     Chooser,
@@ -51,14 +52,18 @@ _MEANING = {
 def _ranked(figures: Figures, quantity: str) -> list[Block]:
     ranked = figures.ranking(quantity)
     pairs = figures.pairs(quantity)
-    title = charts.QUANTITIES[quantity]
+    title = charts.quantity_title(quantity, figures.score)
     chart = Chart(
         title,
         charts.ranking(ranked, quantity, title),
         f"{title} of each model with its 95% interval; the table below holds the numbers.",
     )
-    note = Text(f"{_MEANING[quantity]} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
-    table = Titled(f"Models by {title.lower()}", tables.ranking(ranked, quantity))
+    meaning = _MEANING[quantity]
+    if figures.score:
+        meaning = f"{title}: mean {figures.score} of the perturbed images."
+    note = Text(f"{meaning} {statistics.RANK_RULE}", statistics.INTERVAL_RULE)
+    by_title = f"Models by {in_sentence(title)}"
+    table = Titled(by_title, tables.ranking(ranked, quantity, figures.score))
     if not pairs:
         return [chart, note, table]
     rule = Text(statistics.TEST_SUMMARY, statistics.TEST_RULE)
@@ -69,9 +74,10 @@ def _ranked(figures: Figures, quantity: str) -> list[Block]:
 def _brief(figures: Figures) -> list[Titled | Text]:
     ranked = figures.ranking()
     pairs = figures.pairs()
-    brief: list[Titled | Text] = [Titled("Ranking", tables.ranking(ranked, figures.ranked_by))]
+    table = tables.ranking(ranked, figures.ranked_by, figures.score)
+    brief: list[Titled | Text] = [Titled("Ranking", table)]
     if pairs:
-        title = charts.QUANTITIES[pairs[0]["quantity"]].lower()
+        title = in_sentence(charts.quantity_title(pairs[0]["quantity"], figures.score))
         brief.append(Titled(f"Differences in {title}, in points", tables.pairs(pairs)))
         brief.append(Text(statistics.TEST_SUMMARY))
     if figures.robust_accuracy:
@@ -87,7 +93,7 @@ def _ranking_blocks(figures: Figures) -> list[Block]:
     chooser = Chooser(
         "Rank by",
         "rank_by",
-        charts.titles(figures.quantities),
+        charts.titles(figures.quantities, figures.score),
         read,
         printed=[figures.ranked_by],
         first=figures.ranked_by,
@@ -161,7 +167,7 @@ ACCURACY = Question(
     "Accuracy",
     _accuracy_blocks,
     "top-1, top-5 and calibration",
-    needs=(LABELS,),
+    needs=(LABELS, PREDICTED_CLASSES),
     view=COMPARE,
 )
 

@@ -8,7 +8,8 @@ from typing import Any
 from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.registry import Registry
-from robustness.base.text import counted, figure_text
+from robustness.base.text import counted, figure_text, some
+from robustness.measure.condition import short
 from robustness.report import (
     choice,
     closing,
@@ -196,11 +197,19 @@ def cautions(figures: RunFigures) -> list[str]:
         texts.append(statistics.TOO_FEW)
     texts += several_label_sets(entry["model"] for entry in summary)
     texts += own_preprocessing([run.manifest.spec])
+    if run.manifest.score is not None and run.manifest.score.left_out:
+        texts.append(left_out_conditions(run.manifest.score.left_out))
     if unreadable:
         texts.append(f"Left out: {counted(unreadable, 'image')}, listed with the reasons.")
     for name, perturbations in run.manifest.trained_on.items():
         texts.append(trained_on(name, perturbations))
     return texts
+
+
+def left_out_conditions(conditions: Sequence[str]) -> str:
+    """Return the sentence on the ``conditions`` that a run of scores left out."""
+    named = some([short(condition) for condition in conditions], 4)
+    return f"Left out: {named}. They move pixels, so boxes and masks would have to move, too."
 
 
 def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
@@ -216,19 +225,25 @@ def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:
     clauses = [
         f"{counted(figures.images, 'image')} under {counted(condition_count, 'condition')}",
         _differences(figures.pairs(), advised=figures.choice.more_images is not None),
-        _accuracy(entry_of_model[first_model]),
+        _accuracy(entry_of_model[first_model], figures.score),
     ]
     if figures.images < statistics.FEWEST:
         clauses.append("too few images for intervals")
     return sentence(*clauses)
 
 
-def _accuracy(entry: Entry) -> str:
-    """Return the clause on how many images are labelled, and on the accuracies of a model."""
+def _accuracy(entry: Entry, score: str) -> str:
+    """Return the clause on how many images are labelled, and on the accuracies of a model.
+
+    In a run of scores it is on the means of the one that is called ``score``.
+    """
     before = figure_text(entry, "clean_accuracy", ".1%")
     after = figure_text(entry, "perturbed_accuracy", ".1%")
     if not before or not after:
         return "without labels there is no accuracy"
+    if score:
+        name = model_label(entry["model"])
+        return f"{name} has a mean {score} of {before} on the originals and {after} perturbed"
     labelled = "all"
     if entry["n_labelled"] != entry["n_images"]:
         labelled = labelled_text(entry)

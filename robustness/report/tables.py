@@ -130,11 +130,12 @@ def label(name: str = "model") -> Callable[[Entry], str]:
     return lambda entry: models.label(entry[name])
 
 
-def ranking(entries: Sequence[Entry], by: str) -> Table:
+def ranking(entries: Sequence[Entry], by: str, score: str = "") -> Table:
     """Return the table of the models with their ranks, rates and similarities.
 
     Accuracies are in it if they are known. Of consistency and accuracy, the quantity ``by`` which
-    the models are ranked comes first.
+    the models are ranked comes first. In a run of scores accuracies are means of the score that is
+    called ``score``, and nothing else is known.
     """
     title = "Consistency"
     if any(_attacks_count_fewer_images(entry) for entry in entries):
@@ -145,7 +146,14 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
         ("Original accuracy", figure("clean_accuracy", ".1%")),
         LABELLED,
     ]
-    if by == "perturbed_accuracy":
+    if score:
+        first_quantity = "perturbed_accuracy"
+        rates = [
+            (f"Perturbed {score}", figure("perturbed_accuracy", ".1%")),
+            (f"Original {score}", figure("clean_accuracy", ".1%")),
+            (f"{score} lost", rate("drop")),
+        ]
+    elif by == "perturbed_accuracy":
         first_quantity = "perturbed_accuracy"
         rates = [*accuracies, consistency]
     else:
@@ -171,9 +179,9 @@ def ranking(entries: Sequence[Entry], by: str) -> Table:
         rates[0],
         ("95% interval", partial(interval, name=first_quantity, form=".1%")),
         *rates[1:],
-        *similarities(entries, ".3f"),
-        *listed_metrics(entries),
     ]
+    if not score:
+        columns += [*similarities(entries, ".3f"), *listed_metrics(entries)]
     return Table.of(entries, columns)
 
 

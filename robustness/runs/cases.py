@@ -22,6 +22,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.text import some
 from robustness.measure.condition import perturbation_name
 from robustness.measure.request import Request
+from robustness.measure.rows import SCORES
 from robustness.models.record import model_name
 from robustness.models.weights import is_calibrated
 from robustness.runs.manifest import MAX_PICTURES
@@ -68,7 +69,8 @@ SURVIVORS = "survivors"
 """Kinds of cases. ``WORST``: predictions that are incorrect or, without a label, changed. Those
 that were correct before come first, by the fall of the confidence in the original class.
 ``SURVIVORS``: all others, by how visible the change is (lowest SSIM first). Rows of attacks without
-a prediction to break are neither."""
+a prediction to break are neither. In a run of scores ``WORST`` are those with a lower score than
+the original, by how much is lost."""
 
 
 @dataclass(frozen=True)
@@ -308,7 +310,7 @@ class CaseRows:
         """The first ``count`` cases of ``kind``, each image once, in the order of ``cases``.
 
         Images at the positions ``without`` are left out. A case has ``CASE_COLUMNS`` and
-        ``position``.
+        ``position``, and in a run of scores ``SCORES``.
         """
         key = chosen, kind, count, tuple(without)
         cases: list[dict[str, Any]] | None = self._answers.get(key)
@@ -332,8 +334,11 @@ class CaseRows:
     ) -> list[int]:
         """The rows of the first ``count`` cases, by a query."""
         where, values = self._where(chosen)
+        ranking = _RANKING[kind]
+        if self._rows.score and kind == WORST:
+            ranking = "score - clean_score"
         entries = self._rows.ask(
-            f"SELECT min(row({_RANKING[kind]}, {ROW})) AS entry FROM rows "
+            f"SELECT min(row({ranking}, {ROW})) AS entry FROM rows "
             f"WHERE {where} AND {_OUTCOMES[kind]} AND NOT list_contains($without, position) "
             "GROUP BY position ORDER BY entry LIMIT $count",
             **values,
@@ -346,7 +351,9 @@ class CaseRows:
         """The cases in the rows ``order``."""
         if not order:
             return []
-        columns = ("position", *CASE_COLUMNS[1:])  # the rows have no names of images
+        columns = ["position", *CASE_COLUMNS[1:]]  # the rows have no names of images
+        if self._rows.score:
+            columns += SCORES
         rows = self._rows.ask(
             f"SELECT {ROW} AS number, {', '.join(columns)} FROM rows "
             "WHERE position IN (SELECT unnest($positions)) AND number IN (SELECT unnest($numbers))",
@@ -446,11 +453,11 @@ class Failures:
     """Where the models fail; each table is JSON-ready.
 
     ``quantity`` is what counts as going well: "perturbed_accuracy" or, with few labels,
-    "consistency". ``slices`` are those of ``image_slices.by_slice``, ``changes`` those of
-    ``changes_by_condition``, ``pairs`` and ``majority`` those of ``statistics``,
-    ``thresholds`` those of ``safe_thresholds``, and ``risk_coverage`` those of ``curves``
-    beside it. Entries about images have their ``selection``, the text of a ``RowSelection``.
-    ``unknown`` holds sentences on what this run cannot tell.
+    "consistency". In a run of scores it is the mean of the one that is called ``score``. ``slices``
+    are those of ``image_slices.by_slice``, ``changes`` those of ``changes_by_condition``, ``pairs``
+    and ``majority`` those of ``statistics``, ``thresholds`` those of ``safe_thresholds``, and
+    ``risk_coverage`` those of ``curves`` beside it. Entries about images have their ``selection``,
+    the text of a ``RowSelection``. ``unknown`` holds sentences on what this run cannot tell.
     """
 
     quantity: str
@@ -461,31 +468,48 @@ class Failures:
     thresholds: Entries
     risk_coverage: Entries
     unknown: Sequence[str]
+    score: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self)
+        document = asdict(self)
+        if not self.score:
+            del document["score"]
+        return document
 
 
 def failure_tables(rows: Rows, properties: pa.Table | None) -> Failures:
     """The failures in ``rows``, whose images have these ``properties``."""
     grids, sample = _sampled(rows)
     column = rows.judged_by if grids else "consistent"
+    unknown = []
+    if properties is None:
+        unknown.append(NO_PROPERTIES)
+    if len(sample) < len(rows.axes.images):
+        unknown.append(SAMPLED.format(len(sample)))
+    slices_of_models = _slices(rows, grids, column, properties, sample)
+    if rows.score:  # the other tables are about predictions
+        return Failures(
+            quantity="perturbed_accuracy",
+            slices=slices_of_models,
+            changes=(),
+            pairs=(),
+            majority=(),
+            thresholds=(),
+            risk_coverage=(),
+            unknown=unknown,
+            score=rows.score,
+        )
     pairs = model_pairs.by_pair(grids, column)
     for pair in pairs:
         first = pair["model"]
         second = pair["other"]
         pair["model_selection"] = RowSelection(model=first, against=second).text
         pair["other_selection"] = RowSelection(model=second, against=first).text
-    unknown = []
-    if properties is None:
-        unknown.append(NO_PROPERTIES)
-    if len(sample) < len(rows.axes.images):
-        unknown.append(SAMPLED.format(len(sample)))
     drawn = _draw_of_profiles(rows, grids, sample)
     return Failures(
         quantity="perturbed_accuracy" if column == "correct" else "consistency",
-        slices=_slices(rows, grids, column, properties, sample),
+        slices=slices_of_models,
         changes=changes_by_condition(grids),
         pairs=pairs,
         majority=model_pairs.majorities(grids, column),

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness import models
+from robustness.base.errors import ParameterError
 from robustness.base.text import counted, some
 from robustness.images.framing import Framing
 from robustness.measure.condition import effect, named
@@ -415,6 +416,11 @@ class Comparison:
     differences: list[dict[str, Any]]
     notes: tuple[str, ...]
 
+    @property
+    def score(self) -> str:
+        """The name of the score of both runs; "" for predictions."""
+        return self.other.score
+
     @cached_property
     def rows(self) -> RowComparison | None:
         """Whether the rows are equal, if both runs are of one request; else None."""
@@ -424,13 +430,15 @@ class Comparison:
 def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) -> Comparison:
     """``other`` against ``baseline``; raises ``RunError`` for a run without rows.
 
-    Images are matched by their pixels before any framing.
+    Raises ``ParameterError`` if they have different scores, or one has predictions. Images are
+    matched by their pixels before any framing.
 
     ``said`` gives the words for the ``id`` of a condition: those of a command, unless others.
     """
     digests = (baseline.rows.axes.digests, other.rows.axes.digests)
     first = set(digests[0])
     second = set(digests[1])
+    shared_score([baseline, other])  # raises unless both measure the same
     differences = changes(paired_grids((baseline.rows.grids(), other.rows.grids()), digests))
     notes = []
     if first & second and not differences:
@@ -444,6 +452,18 @@ def compare(baseline: Run, other: Run, *, said: Callable[[str], str] = named) ->
         differences=differences,
         notes=tuple(notes),
     )
+
+
+def shared_score(several: Sequence[Run]) -> str:
+    """The name of the score that ``several`` runs have, "" for predictions.
+
+    Raises ``ParameterError`` if they differ.
+    """
+    names = list(dict.fromkeys(run.score for run in several))
+    if len(names) > 1:
+        measured = " and ".join(name or "predictions" for name in names)
+        raise ParameterError(f"Expected runs that measure the same, got {measured}.")
+    return names[0]
 
 
 def differences_in_setup(before: Manifest, after: Manifest) -> str:

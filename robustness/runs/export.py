@@ -36,6 +36,7 @@ from robustness.measure.condition import CLEAN, Condition
 from robustness.measure.labels import is_correct
 from robustness.measure.options import ImageOptions
 from robustness.measure.request import Request
+from robustness.measure.rows import SCORES
 from robustness.models.record import Labels
 from robustness.runs.cases import CASE_COLUMNS, RowSelection
 from robustness.runs.engines import Prepared, prepared
@@ -372,8 +373,11 @@ def exported(run: Run, chosen: RowSelection, suffix: str, kind: str = "") -> byt
     if suffix not in MOST:
         raise ParameterError(f"Expected a file that ends in .csv or .zip, got {suffix or 'none'}.")
     rows = cases(run, chosen, MOST[suffix], kind)
+    columns = CASES_COLUMNS
+    if run.score:
+        columns = (*columns, *SCORES)
     if suffix == ".csv":
-        return csv_table(CASES_COLUMNS, rows)
+        return csv_table(columns, rows)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         classes: dict[str, Any] = {}
@@ -386,7 +390,7 @@ def exported(run: Run, chosen: RowSelection, suffix: str, kind: str = "") -> byt
                     archive.writestr(name, png)
                     classes[image] = row["true_class"]
                     predictions[image] = _prediction(row, key)
-        archive.writestr(CASES_TABLE, csv_table(CASES_COLUMNS, rows))
+        archive.writestr(CASES_TABLE, csv_table(columns, rows))
         archive.writestr(TRUE_CLASSES, json.dumps({"labels": classes}))
         archive.writestr(PREDICTIONS, json.dumps({"labels": predictions}))
     return packed.getvalue()

@@ -1,11 +1,16 @@
-"""Predictions that came in a table: their plan, and the engine that turns them into rows."""
+"""Predictions that came in a table: their plan, and the engine that turns them into rows.
+
+In place of predictions, a table may have a score of another system's output for each image.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +20,10 @@ import pyarrow as pa
 
 from robustness import metrics, models
 from robustness.base.errors import ImageError, ParameterError
+from robustness.base.text import visible
 from robustness.datasets import Dataset, entry_class_indices, open_dataset
 from robustness.datasets.predictions import (
+    SCORE_NAME,
     Floats,
     Predictions,
     TableAnswers,
@@ -24,11 +31,11 @@ from robustness.datasets.predictions import (
     read_predictions,
 )
 from robustness.images.framing import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
-from robustness.images.sandbox import framed_image
-from robustness.measure.condition import Condition
+from robustness.images.sandbox import framed_image, measured_image
+from robustness.measure.condition import STORED, Condition
 from robustness.measure.labels import CORRECTNESS, correctness
 from robustness.measure.request import Request
-from robustness.measure.rows import stored
+from robustness.measure.rows import SCORES, stored
 from robustness.metrics.scores import top_k
 from robustness.models.record import (
     Labels,
@@ -37,9 +44,11 @@ from robustness.models.record import (
     note_classes,
     read_labels,
 )
+from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import check_seed
+from robustness.perturbations.record import GEOMETRIC
 from robustness.runs.engines import REGISTRY, Chunk, Engine, ImageRecord, Workload
-from robustness.runs.manifest import Classes
+from robustness.runs.manifest import Classes, ScoreRecord
 from robustness.runs.planning import MAX_BATCH, Plan, record_of
 
 ENGINE = "predictions"
@@ -50,7 +59,7 @@ def chunks(work: Workload, numbers: Sequence[int], _address: str | None) -> Iter
     """Yields None, then the chunks ``numbers`` of ``work``, whose dataset is ``Predictions``."""
     if not isinstance(work.dataset, Predictions):
         raise ParameterError(f"Expected a table of predictions, got {work.dataset.title}.")
-    table = _PredictedRows(work, work.dataset)
+    table = _rows_of(work, work.dataset)
     yield None
     for number in numbers:
         rows: list[Row] = []
@@ -61,10 +70,10 @@ def chunks(work: Workload, numbers: Sequence[int], _address: str | None) -> Iter
             if reason:
                 images.append(ImageRecord(position, name, reason=reason))
                 continue
-            digest, framed_digests = table.digests(position)
-            images.append(ImageRecord(position, name, digest, framed=framed_digests))
+            images.append(table.image(position))
             rows += table.rows_of_image(position)
-        yield Chunk(number, pa.Table.from_pylist(rows, stored(())), tuple(images))
+        schema = stored(table.more_columns)
+        yield Chunk(number, pa.Table.from_pylist(rows, schema), tuple(images))
 
 
 REGISTRY.add(Engine(ENGINE, "a table of predictions", chunks, asks_models=False))
@@ -94,16 +103,94 @@ class _Prediction:
         return self.known.get(class_index)
 
 
-class _PredictedRows:
-    """The rows of a run from the table ``predictions``."""
+class _TableRows(ABC):
+    """The rows of a run from the table ``predictions``.
+
+    ``more_columns`` are columns that these rows have after those of all runs.
+    """
+
+    more_columns: Sequence[str] = ()
 
     def __init__(self, work: Workload, predictions: Predictions) -> None:
         self._work = work
         self._predictions = predictions
-        self._answers = predictions.answers()
         self._digests = predictions.texts("image_digest")
         self._framed_digests = predictions.texts("framed_digest")
-        self._scores = scores(predictions)
+        self._similarities = similarities(predictions)
+
+    def missing_prediction(self, position: int) -> str:
+        """A sentence on the first prediction that the table lacks for an image; "" if none."""
+        gaps = np.argwhere(self._predictions.row_of[position] < 0)
+        if not len(gaps):
+            return ""
+        model_index, condition_index = gaps[0]
+        condition = ["the original", *self._predictions.conditions][condition_index]
+        model = self._predictions.models[model_index]
+        return f"The table has no prediction of {model} for {condition}."
+
+    def rows_of_image(self, position: int) -> Iterator[Row]:
+        rows_by_model = self._predictions.row_of[position].tolist()
+        for model, rows in zip(self._predictions.models, rows_by_model, strict=True):
+            original, *perturbed = rows
+            outcomes = self.outcomes(model, position, original, perturbed)
+            for condition, row, outcome in zip(
+                self._work.spec.conditions, perturbed, outcomes, strict=True
+            ):
+                yield {
+                    "position": position,
+                    "model": model,
+                    "condition": condition.id,
+                    "perturbation": condition.name,
+                    "strength": condition.strength,
+                    "parameter": condition.parameter,
+                    **{name: values[row] for name, values in self._similarities.items()},
+                    **outcome,
+                    "stages": [],
+                }
+
+    @abstractmethod
+    def outcomes(
+        self, model: str, position: int, original: int, perturbed: Sequence[int]
+    ) -> Iterator[Row]:
+        """Yield the columns that say how ``model`` does, for each of the rows ``perturbed``.
+
+        These and ``original`` are rows of the table.
+        """
+
+    def image(self, position: int) -> ImageRecord:
+        """The image. Its digests are those of the table, else of its file, else of its name."""
+        row = self._predictions.row_of[position][0, 0]
+        entry = self._predictions.entries[position]
+        digest = self._digests[row]
+        framed_digest = self._framed_digests[row]
+        if digest and framed_digest:
+            return ImageRecord(position, entry.name, digest, framed=(framed_digest,))
+        if digest:
+            return ImageRecord(position, entry.name, digest)
+        try:
+            data = self._predictions.read(entry)
+            pixels = framed_image(data, [self._framing], name=entry.name)
+        except ImageError:
+            return ImageRecord(position, entry.name, _digest_of(entry.name))
+        picture = pixels.picture(entry.name, [self._framing])
+        return ImageRecord(position, entry.name, picture.source, framed=(picture.digest,))
+
+    @cached_property
+    def _framing(self) -> Framing:
+        """The framing of the files of the table, which are not cropped again."""
+        return Framing("squash", self._work.spec.only_framing("A table").side)
+
+
+def _digest_of(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+class _PredictedRows(_TableRows):
+    """The rows of a table of predictions."""
+
+    def __init__(self, work: Workload, predictions: Predictions) -> None:
+        super().__init__(work, predictions)
+        self._answers = predictions.answers()
         self._class_indices = {
             model: class_indices(self._answers, predictions.classes[model], predictions.title)
             for model in predictions.models
@@ -124,36 +211,15 @@ class _PredictedRows:
                 return False
         return True
 
-    def missing_prediction(self, position: int) -> str:
-        """A sentence on the first prediction that the table lacks for an image; "" if none."""
-        gaps = np.argwhere(self._predictions.row_of[position] < 0)
-        if not len(gaps):
-            return ""
-        model_index, condition_index = gaps[0]
-        condition = ["the original", *self._predictions.conditions][condition_index]
-        model = self._predictions.models[model_index]
-        return f"The table has no prediction of {model} for {condition}."
-
-    def rows_of_image(self, position: int) -> Iterator[Row]:
-        predictions = self._predictions
-        rows_by_model = predictions.row_of[position].tolist()
-        for model, rows in zip(predictions.models, rows_by_model, strict=True):
-            label = self._work.labels[predictions.classes[model].key][position]
-            clean = self._prediction(rows[0], model)
-            for condition, row in zip(self._work.spec.conditions, rows[1:], strict=True):
-                perturbed = self._prediction(row, model)
-                yield {
-                    "position": position,
-                    "label": label,
-                    "model": model,
-                    "condition": condition.id,
-                    "perturbation": condition.name,
-                    "strength": condition.strength,
-                    "parameter": condition.parameter,
-                    **{name: values[row] for name, values in self._scores.items()},
-                    **_compared(clean, perturbed, label, lists_five=self._lists_five[model]),
-                    "stages": [],
-                }
+    def outcomes(
+        self, model: str, position: int, original: int, perturbed: Sequence[int]
+    ) -> Iterator[Row]:
+        label = self._work.labels[self._predictions.classes[model].key][position]
+        clean = self._prediction(original, model)
+        for row in perturbed:
+            prediction = self._prediction(row, model)
+            compared = _compared(clean, prediction, label, lists_five=self._lists_five[model])
+            yield {"label": label, **compared}
 
     def _prediction(self, row: int, model: str) -> _Prediction:
         answers = self._answers
@@ -170,30 +236,50 @@ class _PredictedRows:
         top5_probabilities = [known[index] for index in top5 if index in known]
         return _Prediction(tuple(top5), tuple(top5_probabilities), known)
 
-    def digests(self, position: int) -> tuple[str, tuple[str, ...]]:
-        """The digest of an image, and in a tuple that of its pixels, which is empty if unknown.
 
-        They are those of the table, else of the image, else of its name.
-        """
-        row = self._predictions.row_of[position][0, 0]
-        digest = self._digests[row]
-        framed_digest = self._framed_digests[row]
-        if digest and framed_digest:
-            return digest, (framed_digest,)
-        if digest:
-            return digest, ()
+class _ScoredRows(_TableRows):
+    """The rows of a table of scores, which tells no predictions and no classes."""
+
+    more_columns = tuple(SCORES)
+
+    def __init__(self, work: Workload, predictions: Predictions) -> None:
+        super().__init__(work, predictions)
+        self._scores = predictions.scores().tolist()
+
+    def outcomes(
+        self, model: str, position: int, original: int, perturbed: Sequence[int]
+    ) -> Iterator[Row]:
+        no_classes: Row = dict.fromkeys(_LISTS, ())
+        for row in perturbed:
+            yield {
+                "clean_score": self._scores[original],
+                "score": self._scores[row],
+                **no_classes,
+            }
+
+    def image(self, position: int) -> ImageRecord:
+        """The image with its properties, which slices need, where its file can be read."""
+        record = super().image(position)
         entry = self._predictions.entries[position]
-        framing = Framing("squash", self._work.spec.only_framing("A table").side)
         try:
-            pixels = framed_image(self._predictions.read(entry), [framing], name=entry.name)
+            data = self._predictions.read(entry)
+            _, properties = measured_image(data, [self._framing], name=entry.name, patience=None)
         except ImageError:
-            return hashlib.sha256(entry.name.encode()).hexdigest(), ()
-        picture = pixels.picture(entry.name, [framing])
-        return picture.source, (picture.digest,)
+            return record
+        return replace(record, properties=properties)
 
 
-def scores(predictions: Predictions) -> dict[str, list[float | None]]:
-    """The scores of each metric between images, by row; None where ``predictions`` have none.
+_LISTS = ("clean_top5", "clean_top5_probabilities", "top5", "top5_probabilities")
+
+
+def _rows_of(work: Workload, predictions: Predictions) -> _TableRows:
+    if predictions.is_scored:
+        return _ScoredRows(work, predictions)
+    return _PredictedRows(work, predictions)
+
+
+def similarities(predictions: Predictions) -> dict[str, list[float | None]]:
+    """The values of each metric between images, by row; None where ``predictions`` have none.
 
     Raises ``ParameterError`` where a column has other values than numbers.
     """
@@ -249,11 +335,21 @@ def _compared(
 ClassNames = Literal["imagenet"] | list[str]
 
 _ROWS_AT_ONCE = 16_384
+_MOST_OF_A_NAME = 40
+"""Characters of the name of a score."""
+
+DEFAULT_SCORE = "score"
 _MOST_DIGITS = 6
 """Digits of a class index; every smaller index gets a name."""
 
 
-def read_plan(table: Path, source: str | None = None, classes: str | None = None) -> Plan:
+def read_plan(
+    table: Path,
+    source: str | None = None,
+    classes: str | None = None,
+    *,
+    moved_truth: bool = False,
+) -> Plan:
     """``plan_predictions`` of the file ``table``; ``classes`` is "imagenet" or a file of names.
 
     Raises ``ParameterError`` for a file that cannot be used.
@@ -262,7 +358,9 @@ def read_plan(table: Path, source: str | None = None, classes: str | None = None
     images = None
     if source is not None:
         images = open_dataset(source)
-    return plan_predictions(predictions, source=images, classes=class_names(classes))
+    return plan_predictions(
+        predictions, source=images, classes=class_names(classes), moved_truth=moved_truth
+    )
 
 
 def class_names(value: Any) -> ClassNames | None:
@@ -285,14 +383,20 @@ def class_names(value: Any) -> ClassNames | None:
 
 
 def plan_predictions(
-    predictions: Predictions, *, source: Dataset | None = None, classes: ClassNames | None = None
+    predictions: Predictions,
+    *,
+    source: Dataset | None = None,
+    classes: ClassNames | None = None,
+    moved_truth: bool = False,
 ) -> Plan:
     """The run of the table ``predictions``, for ``start`` with the engine ``predictions``.
 
     ``source`` has the images to show, by the names that the table has; without it they are the
     files of the table. ``classes`` are the names that indices mean, in order, or "imagenet"; the
-    default is those of a model that is known here, else what the predictions tell. Raises
-    ``ParameterError`` for a table that cannot be used.
+    default is those of a model that is known here, else what the predictions tell. Scores under
+    perturbations that move pixels count only with ``moved_truth``, which says that the outputs were
+    compared with a truth that moved alike. Raises ``ParameterError`` for a table that cannot be
+    used.
     """
     names = {entry.name for entry in predictions.entries}
     if source is not None and names.isdisjoint(entry.name for entry in source.entries):
@@ -306,6 +410,8 @@ def plan_predictions(
             f"{predictions.title}: expected predictions under one or more different conditions, "
             f"got {', '.join(predictions.conditions) or 'the originals alone'}."
         )
+    if predictions.is_scored:
+        return _plan_of_scores(predictions, source, moved_truth=moved_truth)
     answers = predictions.answers()
     classes_of_strangers = _classes_of_strangers(predictions, answers, classes)
     labels_by_model = {
@@ -319,18 +425,60 @@ def plan_predictions(
     for labels in label_sets:
         _check_classes(answers, labels, predictions.title)
     spec = _request(predictions, conditions)
-    scores(predictions)  # refuses what are no numbers before a run begins
+    similarities(predictions)  # refuses what are no numbers before a run begins
     labels_of_images = entry_class_indices(predictions, label_sets)
     note_classes(classes_of_strangers)  # now that the table is known to fit them
-    dataset = copy(predictions)
+    dataset = _images_of(predictions, source)
     dataset.classes = labels_by_model
+    record = record_of(dataset)
+    batch = _batch(spec)
+    return Plan(spec, dataset, labels_of_images, batch, record, classes_of_strangers)
+
+
+def _images_of(predictions: Predictions, source: Dataset | None) -> Predictions:
+    """A copy of ``predictions`` whose images are opened again from ``source``, if there is one."""
+    dataset = copy(predictions)
     if source is not None:
         dataset.source = source.source
         dataset.title = source.title
-    rows_an_image = len(conditions) * len(predictions.models)
-    batch = max(1, min(MAX_BATCH, _ROWS_AT_ONCE // rows_an_image))
-    record = record_of(dataset)
-    return Plan(spec, dataset, labels_of_images, batch, record, classes_of_strangers)
+    return dataset
+
+
+def _batch(spec: Request) -> int:
+    rows_an_image = len(spec.conditions) * len(spec.models)
+    return max(1, min(MAX_BATCH, _ROWS_AT_ONCE // rows_an_image))
+
+
+def _plan_of_scores(predictions: Predictions, source: Dataset | None, *, moved_truth: bool) -> Plan:
+    """The run of a table of scores; the arguments are those of ``plan_predictions``."""
+    name = predictions.one(SCORE_NAME, DEFAULT_SCORE)
+    if len(name) > _MOST_OF_A_NAME:
+        raise ParameterError(
+            f"{predictions.title}: expected a {SCORE_NAME} of at most {_MOST_OF_A_NAME} "
+            f"characters, such as IoU, got {len(name)}."
+        )
+    left_out: list[str] = []
+    if not moved_truth:
+        left_out = [text for text in predictions.conditions if _moves_pixels(text)]
+        predictions = predictions.without(left_out)
+    if not predictions.conditions:
+        raise ParameterError(
+            f"{predictions.title}: expected perturbations that leave pixels in place, got "
+            f"{', '.join(left_out)}; boxes or masks would have to move, too.",
+            hint="Use --moved-truth if the scores are against a truth that moved alike.",
+        )
+    predictions.scores()  # refuses what are no scores before a run begins
+    similarities(predictions)
+    spec = _request(predictions, tuple(map(Condition.parse, predictions.conditions)))
+    dataset = _images_of(predictions, source)
+    score = ScoreRecord(visible(name), tuple(left_out))
+    return Plan(spec, dataset, {}, _batch(spec), record_of(dataset), score=score)
+
+
+def _moves_pixels(condition: str) -> bool:
+    """Whether ``condition`` has a perturbation that changes where things are in the image."""
+    names = [name.removeprefix(STORED) for name, _ in Condition.parse(condition).steps]
+    return any(name in PERTURBATIONS and PERTURBATIONS[name].family == GEOMETRIC for name in names)
 
 
 def _classes_of_strangers(

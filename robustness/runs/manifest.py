@@ -74,6 +74,20 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True)
+class ScoreRecord:
+    """What the scores of a run measure, such as "IoU", from 0 to 1 where higher is better.
+
+    ``left_out`` are conditions of the table that move pixels: the scores under them may be those of
+    outputs that were compared with a truth that did not move.
+    """
+
+    __pydantic_config__ = CONFIG
+
+    name: Annotated[str, Field(min_length=1, max_length=40)]
+    left_out: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What is known of a run beside its rows and images: its request, progress and versions.
 
@@ -87,7 +101,7 @@ class Manifest:
     as far as they are known, and ``trained_on`` hardened models to the perturbations of their
     training. ``latencies`` are of the machine that finished the run. ``classes`` maps models that
     are not here, whose predictions came in a table, to the names of their classes in order, or to
-    "imagenet".
+    "imagenet". ``score`` is there where that table has scores in place of predictions.
     """
 
     __pydantic_config__ = CONFIG
@@ -113,6 +127,7 @@ class Manifest:
     latencies: tuple[Latencies, ...] = ()
     classes: Classes = field(default_factory=dict)
     trained_on: Mapping[Text, tuple[Word, ...]] = field(default_factory=dict)
+    score: ScoreRecord | None = None
 
     @property
     def key(self) -> str:
@@ -159,9 +174,11 @@ class Manifest:
         """The manifest as it stands in its file."""
         fields = dict(vars(self))
         del fields["spec"]  # comes last, as it is the longest
-        for name in ("classes", "trained_on"):
+        for name in ("classes", "trained_on", "score"):
             if not fields[name]:
                 del fields[name]
+        if self.score is not None:
+            fields["score"] = asdict(self.score)
         return {
             "format": FORMAT,
             "version": VERSION,

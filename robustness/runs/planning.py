@@ -28,7 +28,7 @@ from robustness.remedies import parse_all
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import Workload, default_batch, is_from_table
 from robustness.runs.folder import listing
-from robustness.runs.manifest import FINISHED, Classes, DatasetRecord, Manifest
+from robustness.runs.manifest import FINISHED, Classes, DatasetRecord, Manifest, ScoreRecord
 
 MAX_BATCH = 1024
 
@@ -46,6 +46,7 @@ class Plan(Workload):
     record: DatasetRecord
     classes: Classes = field(default_factory=dict)
     """Classes of models that are not available here, as in a manifest."""
+    score: ScoreRecord | None = None
 
 
 def plan(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from robustness.base.errors import RunError
 from robustness.measure.labels import CORRECTNESS
 from robustness.measure.request import Request
-from robustness.measure.rows import plugin_columns_of, stored
+from robustness.measure.rows import SCORES, plugin_columns_of, stored
 from robustness.statistics import Figures
 from robustness.statistics.grid import (
     UNKNOWN,
@@ -51,6 +52,8 @@ _KEYS = ("remedy", "model", "condition")
 MARGINS = {"clean_margin": "clean_top5_probabilities", "margin": "top5_probabilities"}
 """Values that follow from a column of lists: by how much the first of the probabilities exceeds the
 second."""
+
+_SCORES_IN_FIGURES = {"clean_correct": "clean_score", "correct": "score"}
 
 _Key = tuple[str, str]
 """A remedy, "" for none, and a model."""
@@ -90,8 +93,9 @@ class Cells:
     """The values of the rows of a run, as one array (images, conditions) for each model and column.
 
     ``plugin_columns`` are those of plugins' metrics. Each of ``remedies`` adds one more set of
-    arrays for each model. Flags stay in memory, as does what is the same under all conditions; of
-    the other columns only those that were read last.
+    arrays for each model. ``renamed`` has the columns that are read in place of others. Flags stay
+    in memory, as does what is the same under all conditions; of the other columns only those that
+    were read last.
     """
 
     def __init__(
@@ -101,8 +105,10 @@ class Cells:
         conditions: Sequence[str],
         plugin_columns: Sequence[str],
         remedies: Sequence[str] = (),
+        renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.axes = axes
+        self._renamed = renamed
         self._paths = paths
         self._schema = stored(plugin_columns)
         # Conditions come first, so that the images of a condition lie side by side in memory.
@@ -127,6 +133,7 @@ class Cells:
         cannot be read.
         """
         key = (remedy, model)
+        column = self._renamed.get(column, column)
         with self._lock:
             if (key, column) not in self._small and (key, column) not in self._large:
                 self._load(key, column)
@@ -288,11 +295,15 @@ ROW = "position::BIGINT * 4294967296 + file_row_number"
 
 @dataclass(eq=False)
 class Rows:
-    """The rows of a run of ``spec`` in the files ``paths``, and the ``images`` that have any."""
+    """The rows of a run of ``spec`` in the files ``paths``, and the ``images`` that have any.
+
+    ``score`` is the name of the score that they have in place of predictions, "" for predictions.
+    """
 
     paths: Sequence[Path]
     images: pa.Table
     spec: Request
+    score: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @cached_property
@@ -300,8 +311,11 @@ class Rows:
         """The start of a query, and the values that it names."""
         attacks, values = attacks_in_sql([condition.id for condition in self.spec.conditions])
         # Our columns come first, as a plugin may have a metric of the same name.
+        good = "coalesce(correct, consistent)"
+        if self.score:
+            good = "score >= clean_score"
         query = (
-            f"WITH rows AS (SELECT coalesce(correct, consistent) AS good, {attacks}, * "
+            f"WITH rows AS (SELECT {good} AS good, {attacks}, * "
             "FROM read_parquet($files, file_row_number = true) WHERE remedy IS NULL) "
         )
         return query, {"files": [str(path) for path in self.paths], **values}
@@ -352,8 +366,9 @@ class Rows:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``.
 
         ``rows`` are those without a remedy. Beside their columns they have ``good`` (correct or,
-        without a label, unchanged), ``attacked``, and ``counted`` (not of an attack that had no
-        prediction to break). Raises ``RunError`` where they cannot be read.
+        without a label, unchanged; of a score, not below that of the original), ``attacked``, and
+        ``counted`` (not of an attack that had no prediction to break). Raises ``RunError`` where
+        they cannot be read.
         """
         import duckdb
 
@@ -411,7 +426,7 @@ class Rows:
             labels = pd.DataFrame(rows, columns=["model", "position", "label"])
             labels["image_digest"] = labels["position"].map(self.digests)
             contradiction_count = contradictory(labels)
-        figures = Figures(self.grids, self.axes.copies, contradiction_count)
+        figures = Figures(self.grids, self.axes.copies, contradiction_count, score=self.score)
         figures.classes = self.classes()
         return figures
 
@@ -422,6 +437,8 @@ class Rows:
         It is "correct", of the labelled images alone, where at least half of the images have a
         label for every model; else "consistent".
         """
+        if self.score:
+            return "correct"
         axes = self.axes
         counts = self.ask(
             "SELECT count(DISTINCT position) FILTER (label IS NOT NULL) FROM rows "
@@ -462,7 +479,9 @@ class Rows:
         profiles = {condition.id: condition.profile for condition in self.spec.conditions}
         _, keys = in_order(ids, perturbations, strengths, profiles)
         conditions = [key.id for key in keys]
-        return Cells(self.paths, axes, conditions, self.own_scores, remedies), keys
+        renamed = _SCORES_IN_FIGURES if self.score else {}
+        cells = Cells(self.paths, axes, conditions, self.own_scores, remedies, renamed)
+        return cells, keys
 
     def grids(self, *, copies: bool = False) -> list[Grid]:
         """One grid a model, as ``measurement_grid.grids`` makes them of the frame of the rows.
@@ -473,6 +492,9 @@ class Rows:
         if not self.axes.models:
             return []
         cells, keys = self.cells(copies=copies)
+        plugin_columns = self.own_scores
+        if self.score:
+            plugin_columns = tuple(name for name in plugin_columns if name not in SCORES)
         grids = []
         for model in self.axes.models:
             grid = Grid(
@@ -481,7 +503,7 @@ class Rows:
                 keys,
                 cells.has_row(model),
                 partial(cells.read, model),
-                self.own_scores,
+                plugin_columns,
             )
             grids.append(count_attacks(grid))
         return grids

@@ -18,7 +18,7 @@ from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.images.framing import Framing, Picture
 from robustness.images.sandbox import framed_image
 from robustness.measure.condition import Condition
-from robustness.measure.rows import NOT_STORED, NUMBERS, REMEDY, schema, to_frame
+from robustness.measure.rows import NOT_STORED, NUMBERS, REMEDY, SCORES, schema, to_frame
 from robustness.perturbations import Images
 from robustness.runs import files, notes, results
 from robustness.runs.cases import ONCE_FINISHED, CaseRows, Failures, failure_tables
@@ -64,6 +64,14 @@ class Run:
         return is_from_table(self.manifest.engine)
 
     @property
+    def score(self) -> str:
+        """The name of the score that it has in place of predictions; "" for predictions."""
+        record = self.manifest.score
+        if record is None or not set(SCORES) <= set(self.own_scores):
+            return ""
+        return record.name
+
+    @property
     def conditions(self) -> tuple[Condition, ...]:
         return self.manifest.spec.conditions
 
@@ -102,7 +110,8 @@ class Run:
     def rows(self) -> Rows:
         """Its saved rows, to query."""
         paths = [part.path for part in self.parts]
-        return Rows(paths, files.readable(self.image_table), self.manifest.spec)
+        images = files.readable(self.image_table)
+        return Rows(paths, images, self.manifest.spec, self.score)
 
     @cached_property
     def cases(self) -> CaseRows:

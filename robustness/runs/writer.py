@@ -436,6 +436,7 @@ def _new_manifest(plan: Plan, engine: str, creator: str) -> Manifest:
         classes=plan.classes,
         plugins=plugin_digests(plan.spec),
         trained_on=trained_on,
+        score=plan.score,
     )
 
 

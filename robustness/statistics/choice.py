@@ -269,6 +269,8 @@ class ChoiceTables(Protocol):
     def ranked_by(self) -> str: ...
     @property
     def summary(self) -> list[dict[str, Any]]: ...
+    @property
+    def score(self) -> str: ...
 
 
 class Fastest(NamedTuple):
@@ -297,7 +299,8 @@ class ModelChoice:
     ``weighted`` says which perturbations each weight was for. ``unshared`` tells that
     predictions that count for some candidates alone are left out. ``equivalent`` has the pairs of
     tied models that are as good as each other: the 95% interval of their difference lies within
-    ``equivalence`` to either side (two one-sided tests).
+    ``equivalence`` to either side (two one-sided tests). ``score_name`` is that of the score
+    which ``accuracy`` and ``robust`` are means of, "" for shares of correct predictions.
     """
 
     best: tuple[str, ...]
@@ -313,6 +316,7 @@ class ModelChoice:
     gaps: Mapping[str, tuple[str, float]]
     equivalence: float
     equivalent: tuple[tuple[str, str], ...]
+    score_name: str = ""
 
     @property
     def compared(self) -> bool:
@@ -381,6 +385,13 @@ class ModelChoice:
             return None
         return _fastest(self)
 
+    def name_of(self, names: Mapping[str, str]) -> str:
+        """What ``names`` call the quantity, or the name of the score in place of the accuracy."""
+        name = names[self.quantity]
+        if self.score_name:
+            return name.replace("accuracy", self.score_name)
+        return name
+
     @property
     def sentences(self) -> tuple[str, ...]:
         """The answer in words: the recommendation, then what it leaves out."""
@@ -389,9 +400,10 @@ class ModelChoice:
     def as_dict(self) -> dict[str, Any]:
         """The choice as a JSON-ready document."""
         document = {**vars(self), "models": [dict(entry) for entry in self.models]}
-        # These two serve the sentences, and are no part of the published document.
+        # These serve the sentences, and are no part of the published document.
         del document["unshared"]
         del document["gaps"]
+        del document["score_name"]
         return {**document, "fastest": self.fastest, "sentences": self.sentences}
 
 
@@ -483,6 +495,7 @@ def choose(
         gaps=ranking.gaps,
         equivalence=criteria.equivalence,
         equivalent=ranking.equivalent,
+        score_name=figures.score,
     )
 
 
@@ -716,7 +729,7 @@ def _sentences(choice: ModelChoice) -> Iterator[str]:
 def _score_sentence(choice: ModelChoice, entry: Entry) -> str:
     """The sentence on the only best candidate ``entry``, with its score."""
     score = figure_text(choice.score(entry), choice.quantity, ".1%")
-    told = f"{NAMES[choice.quantity]} {score}"
+    told = f"{choice.name_of(NAMES)} {score}"
     other_statuses = {other["status"] for other in choice.models} - {BEST}
     if WORSE in other_statuses:
         return f"Ship {entry['label']}: {told}."
@@ -780,7 +793,7 @@ def _tie_sentences(choice: ModelChoice, best: Sequence[Entry]) -> Iterator[str]:
             if any((entry["latency_ms"] or 0) <= first["latency_ms"] for entry in not_best):
                 # A model that is worse is faster still, or its latency is not known.
                 fastest_of = f"the fastest of the {len(best)} best"
-            undecided = UNDECIDED[choice.quantity]
+            undecided = choice.name_of(UNDECIDED)
             yield f"{first['label']} is {fastest_of} ({times}); {undecided} undecided."
             yield _latency_sentence(first, best)
             yield from _plan_sentences(choice)

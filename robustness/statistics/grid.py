@@ -200,15 +200,17 @@ class Grid:
     def flags(self, column: str) -> NDArray[Any]:
         """(images, conditions) of a truth value: 0, 1, or ``UNKNOWN`` where there is none.
 
-        They are bytes, but floats where a profile is a condition, of which they are shares.
+        They are bytes, but floats where a profile is a condition, of which they are shares, and
+        where another system's scores from 0 to 1 take their place.
         """
         cells = self.read(column)
         if cells.dtype == np.int8:
             return cells
         flags = np.where(np.isnan(cells), UNKNOWN, cells)
-        if self.compositions is None:
-            return flags.astype(np.int8)
-        return flags
+        if self.compositions is not None:
+            return flags
+        narrow = flags.astype(np.int8)
+        return narrow if np.array_equal(narrow, flags) else flags
 
     def blocks(self, most_cells: int) -> list[slice]:
         """The conditions in blocks of at most ``most_cells``, to work on one after the other."""

@@ -261,6 +261,7 @@ SENSIBLE = 1_000_000
 EXACT_TOTAL = 5000
 """Total of |d| up to which the sign-flip distribution is worked out exactly."""
 _MOST_PARTS = 400  # of two profiles of 20 compositions each
+_FINE_TOTAL = 1000
 _STEPS = 100  # conditions weigh whole numbers of hundredths of the largest weight in the test
 
 
@@ -345,14 +346,19 @@ def _tested(estimates: Estimates, nets: Cells, is_compared: Flags) -> list[Paire
 
 
 def whole_numbers(net: Cells) -> Integers:
-    """``net`` (n,), sums of shares of few compositions, as multiples of their common part."""
+    """``net`` (n,), sums of shares of few compositions, as multiples of their common part.
+
+    Sums without one, such as those of scores, are rounded so finely that their total is
+    ``_FINE_TOTAL`` or more.
+    """
     if net.dtype.kind == "i":
         return net.astype(np.int64)
     for parts in range(1, _MOST_PARTS):
         whole = np.rint(net * parts)
         if np.abs(net * parts - whole).max(initial=0) < 1e-6:
             return whole.astype(np.int64)
-    return np.rint(net * _STEPS).astype(np.int64)
+    steps = max(_STEPS, _FINE_TOTAL / float(np.abs(net).sum()))
+    return np.rint(net * steps).astype(np.int64)
 
 
 def sign_flip(net: Integers, exact: int = EXACT_TOTAL) -> float:

@@ -619,12 +619,12 @@ def changes(shared: Iterable[Grid]) -> list[dict[str, Any]]:
     ``condition``, ``perturbation`` and ``strength`` (of the second), ``n_images``, and for each
     quantity q of ``QUANTITIES``: ``q_a``, ``q_b``, ``q_difference`` (b minus a) with its paired
     interval, ``q_images`` (counted images), ``q_moved`` (images that did better or worse), ``q_p``
-    and ``q_verdict`` (better, worse, not established; by ``established``, p with Holm's
-    correction over the models, or over models and conditions). None where labels or attacks are
-    missing. Consistency counts an attack where both runs had a prediction to break. ``judged_by``
-    is the quantity of the verdict: robust accuracy for attacks on labelled images, else
-    consistency. Entries over all conditions have the same keys of ``clean_accuracy``, that of the
-    originals.
+    and ``q_verdict`` (better, worse, not established; by ``established``, p with Holm's correction
+    over the models, or over models and conditions). None where labels or attacks are missing.
+    Consistency counts an attack where both runs had a prediction to break. ``judged_by`` is the
+    quantity of the verdict: robust accuracy for attacks on labelled images, else consistency, or
+    the mean of scores, where there is no consistency. Entries over all conditions have the same
+    keys of ``clean_accuracy``, that of the originals.
     """
     by_model: list[dict[str, Any]] = []
     by_condition_of_model: list[dict[str, Any]] = []
@@ -700,6 +700,7 @@ def _model_changes(grid: Grid, changes: Mapping[str, _Changes]) -> Iterator[dict
     clean_flags = _sides_of(grid, "clean_correct")
     clean = Sides(*(mean_of_rows(flags)[:, None] for flags in clean_flags))
     robust = changes["robust_accuracy"].overall
+    consistency = changes["consistency"].overall
     are_attacks_alone = all(key.is_attack for key in grid.conditions)
     entry = {
         "model": grid.model,
@@ -707,7 +708,7 @@ def _model_changes(grid: Grid, changes: Mapping[str, _Changes]) -> Iterator[dict
         "perturbation": None,
         "strength": None,
         "n_images": image_count,
-        "judged_by": _judging_quantity(are_attacks_alone, robust),
+        "judged_by": _judging_quantity(are_attacks_alone, robust, consistency),
     }
     for quantity, change in changes.items():
         entry |= change.overall.named(quantity)
@@ -721,23 +722,30 @@ def _condition_changes(grid: Grid, changes: Mapping[str, _Changes]) -> Iterator[
         if not image_counts[index]:
             continue
         robust = changes["robust_accuracy"].by_condition[index]
+        consistency = changes["consistency"].by_condition[index]
         entry = {
             "model": grid.model,
             "condition": key.id,
             "perturbation": key.perturbation,
             "strength": key.strength,
             "n_images": image_counts[index],
-            "judged_by": _judging_quantity(key.is_attack, robust),
+            "judged_by": _judging_quantity(key.is_attack, robust, consistency),
         }
         for quantity, change in changes.items():
             entry |= change.by_condition[index].named(quantity)
         yield entry
 
 
-def _judging_quantity(is_attack: bool, robust: _Change) -> str:
-    """The quantity of the verdict: robust accuracy needs attacks on labelled images."""
+def _judging_quantity(is_attack: bool, robust: _Change, consistency: _Change) -> str:
+    """The quantity of the verdict: robust accuracy needs attacks on labelled images.
+
+    Scores have no consistency. The same is true of attacks on images that were incorrect before,
+    whose verdict stays open.
+    """
     if is_attack and robust.before is not None:
         return "robust_accuracy"
+    if not is_attack and consistency.before is None:
+        return "perturbed_accuracy"
     return "consistency"
 
 

@@ -436,10 +436,10 @@ def _add_figure(grid: Grid, figures: _ModelFigures, name: str, column: str) -> N
         return
     figures.rates[name] = values
     figures.of_groups[name] = shares(values)
-    if grid.compositions is not None:  # under a profile an image has a share, not a flag
+    flags = grid.flags(column)
+    if flags.dtype.kind == "f":  # under a profile an image has a share, or it has a score
         figures.of_conditions[name] = side_by_side(*[shares(part) for part in parts])
     else:
-        flags = grid.flags(column)
         true_counts = (flags == 1).sum(axis=0)
         known_counts = (flags != UNKNOWN).sum(axis=0)
         figures.of_conditions[name] = flag_shares(true_counts, known_counts)
@@ -514,6 +514,7 @@ class FigureTables:
     hardest: Sequence[Hardest]
     classes: Sequence[tuple[str, int]]
     pairs: Mapping[str, Entries]
+    score: str = ""
 
 
 _STORED = tuple(field.name for field in fields(FigureTables) if field.name != "pairs")
@@ -524,7 +525,8 @@ class Figures:
 
     ``measured`` are rows as a frame, or grids, or what reads these once they are needed. An image
     that is present under several names counts once; ``copies`` are the other images, which a frame
-    tells itself.
+    tells itself. ``score`` is the name of what accuracies are means of, if another system gave each
+    image a score; "" where they are shares of correct predictions.
     """
 
     def __init__(
@@ -532,8 +534,11 @@ class Figures:
         measured: Measured | Callable[[], Sequence[Grid]],
         copies: int = 0,
         contradictions: int = 0,
+        *,
+        score: str = "",
     ) -> None:
         self._measured = measured
+        self.score = score
         self.contradictions = contradictions
         """Images that have copies with another label."""
         self.copies = copies

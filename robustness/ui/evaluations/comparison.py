@@ -17,7 +17,7 @@ from robustness.images.pixels import to_png
 from robustness.measure.condition import Condition, short
 from robustness.report import choice, comparison
 from robustness.report.blocks import Map, class_title
-from robustness.report.charts import QUANTITIES
+from robustness.report.charts import quantity_title
 from robustness.report.choice import choose
 from robustness.runs import Comparison, Listed
 from robustness.runs.comparison import Flip, flips
@@ -135,7 +135,7 @@ def _quantity(compared: Sequence[Comparison]) -> str:
     titles = {}
     for name in statistics.QUANTITIES:
         if any(entry[f"{name}_difference"] is not None for entry in entries):
-            titles[name] = QUANTITIES[name]
+            titles[name] = quantity_title(name, compared[0].score)
     if not titles:
         return "consistency"
     overall = [entry for entry in entries if entry["condition"] is None]
@@ -183,14 +183,15 @@ def _one(other: Listed, result: Comparison | str, quantity: str, *, is_only: boo
     if entries:
         _changes(result, entries, quantity, other.folder.name)
     else:
-        st.info(f"{QUANTITIES[quantity]} is not available in both runs.")
+        title = quantity_title(quantity, result.score)
+        st.info(f"{title} is not available in both runs.")
     if notes:
         st.caption("Differences between the runs: " + plain(notes))
 
 
 def _changes(result: Comparison, entries: Sequence[Entry], quantity: str, name: str) -> None:
     """Draw the blocks of the report; below the map the images that flipped in the chosen cell."""
-    for block in comparison.tables(entries, quantity):
+    for block in comparison.tables(entries, quantity, result.score):
         if isinstance(block, Map):
             _map(result, block, entries, quantity, name)
         elif block.long:

@@ -73,7 +73,7 @@ def _caption(run: Run, selection: RowSelection) -> None:
         where = " at one strength or more"
     else:
         where = ""
-    caption = f"{failures.failures(tally, where)}. Failures come first."
+    caption = f"{failures.failures(tally, where, run.score)}. Failures come first."
     uncounted = tally.images - tally.either.counted
     if uncounted:
         caption += f" {uncounted:,} more were incorrect before the attack."
@@ -100,7 +100,7 @@ def gallery(figures: RunFigures, result: str) -> None:
         selection = _filters(figures)
         tally = run.cases.tally(selection)
         total = failures.number(tally, kind)
-        caption = failures.caption(tally, kind)
+        caption = failures.caption(tally, kind, run.score)
         st.caption(caption[0].upper() + caption[1:])
     _downloads(run, selection, kind)
     key = f"shown_{kind or selection.text}"
@@ -144,8 +144,10 @@ def _filters(figures: RunFigures) -> RowSelection:
         model_labels[entry["model"]] = models.label(entry["model"])
         perturbation_labels[entry["perturbation"]] = perturbation_label(entry["perturbation"])
     class_column, model_column, perturbation_column = st.columns(3, gap="small")
-    with class_column:
-        class_name = _filter("Class", class_labels)
+    class_name = ""
+    if class_labels:
+        with class_column:
+            class_name = _filter("Class", class_labels)
     with model_column:
         model_name = _filter("Model", model_labels)
     with perturbation_column:
