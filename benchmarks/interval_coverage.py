@@ -12,9 +12,11 @@ from benchmarks.support.populations import (
     CALIBRATIONS,
     DIFFERENCES,
     MEANS,
+    SCORES,
     SHARES,
     beyond,
     beyond_errors,
+    score_losses,
     shares,
 )
 from robustness.metrics.intervals import (
@@ -106,6 +108,20 @@ def all_means() -> Iterable[tuple[str, Floats]]:
         yield kind, made(rng)
 
 
+def all_scores() -> Iterable[tuple[str, Floats]]:
+    """Every kind of scores."""
+    rng = np.random.default_rng(6)
+    for kind, made in SCORES.items():
+        yield kind, made(rng)
+
+
+def all_score_losses() -> Iterable[tuple[str, Floats]]:
+    """What every kind of scores loses."""
+    rng = np.random.default_rng(7)
+    for kind in SCORES:
+        yield kind, score_losses(kind, rng)
+
+
 def print_errors() -> None:
     """A line a size of run: calibration errors, the worst of all kinds, and the median width."""
     rng = np.random.default_rng(5)
@@ -191,6 +207,8 @@ def main() -> None:
     for title, find, kinds in (
         ("Rates", share_bounds, all_shares()),
         ("Differences", difference_bounds, all_differences()),
+        ("Scores", share_bounds, all_scores()),
+        ("Losses of scores", difference_bounds, all_score_losses()),
     ):
         print(f"{title}\n")
         print_worst(measure(find, kinds))

@@ -134,6 +134,37 @@ MEANS: Mapping[str, Callable[[Random], Floats]] = {
 }
 """Numbers that are no shares of answers, such as similarities."""
 
+SCORES: Mapping[str, Callable[[Random], Floats]] = {
+    "uniform": lambda rng: rng.random(PICTURES),
+    "skewed up": lambda rng: rng.beta(8, 0.5, PICTURES),
+    "skewed down": lambda rng: rng.beta(0.5, 8, PICTURES),
+    "most near 0, some high": lambda rng: rng.beta(0.1, 5, PICTURES),
+    "near 0 or near 1": lambda rng: rng.beta(0.2, 0.2, PICTURES),
+    "one in ten missed": lambda rng: _missed(0.1, rng),
+    "one in 50 missed": lambda rng: _missed(0.02, rng),
+    "0 or 1, 50 % at 1": lambda rng: _of_two(0.0, 1.0, 0.5, rng),
+    "0 or 1, 98 % at 1": lambda rng: _of_two(0.0, 1.0, 0.98, rng),
+    "0.5 or 1, 90 % at 1": lambda rng: _of_two(0.5, 1.0, 0.9, rng),
+    "0.1 or 0.9, 90 % at 0.9": lambda rng: _of_two(0.1, 0.9, 0.9, rng),
+    "0 or 0.2, 50 % at 0.2": lambda rng: _of_two(0.0, 0.2, 0.5, rng),
+}
+"""Scores of another system's outputs, such as IoU: from 0 to 1, skewed or of two values."""
+
+
+def _missed(rate: float, rng: Random) -> Floats:
+    """Objects that are missed have a score of 0, the others a high one."""
+    return np.where(rng.random(PICTURES) < rate, 0.0, rng.beta(20, 3, PICTURES))
+
+
+def _of_two(low: float, high: float, rate: float, rng: Random) -> Floats:
+    return np.where(rng.random(PICTURES) < rate, high, low)
+
+
+def score_losses(kind: str, rng: Random) -> Floats:
+    """(``PICTURES``,): the score of each image less that of the same image perturbed."""
+    before = SCORES[kind](rng)
+    return before - before * rng.beta(3, 1, PICTURES) ** (rng.random(PICTURES) < 0.5)
+
 
 Answers = tuple[Floats, Floats]
 """Confidence and whether the answer was right, (images, conditions) each."""

@@ -268,6 +268,7 @@ def export_command(options: argparse.Namespace) -> int:
     from robustness.images.framing import Framing
     from robustness.models.record import imagenet, read_labels
     from robustness.runs import export
+    from robustness.runs.imported import moves_pixels
 
     has_models = options.models or request.names_models(options)
     if has_models and options.class_names:
@@ -304,6 +305,12 @@ def export_command(options: argparse.Namespace) -> int:
         console.print_json({"to": options.to, "images": written, "unreadable": len(left_out)})
     else:
         console.say(f"{counted(written, 'image')} and {export.TABLE} in {options.to}")
+        moving = [condition.short for condition in plan.spec.conditions if moves_pixels(condition)]
+        if moving:
+            console.remark(
+                f"{some(moving, 3)} move pixels: scores against boxes or masks that did not move "
+                "leave them out."
+            )
         if class_names:
             shown = some(class_names, 5)
             console.say(f"labels: {counted(len(class_names), 'class')}, by name: {shown}")

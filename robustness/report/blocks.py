@@ -318,17 +318,20 @@ def order_clause(
     *,
     no_order: str = "",
     digits: int,
+    score: str = "",
 ) -> str:
     """Return the clause that names the models with the highest and the lowest ``rate``.
 
     ``significant`` contains the pair (better, worse) of models for each significant difference.
     ``no_order`` is the reason why differences were not tested, "" if they were. Percentages have
-    ``digits`` decimals.
+    ``digits`` decimals. ``score`` is the name of the score of a run of scores.
     """
     known = [entry for entry in ranking if entry[rate] is not None]
     if not known:
         return "no attack had a correct prediction to break"
     quantity = NAMES[rate]
+    if score:
+        quantity = quantity.replace("accuracy", score)
     best, worst = study.ends(known, rate)
     highest = _shared_rate(best, rate, f".{digits}%")
     if len(known) == 1:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import metrics, models
-from robustness.base.text import share
+from robustness.base.text import in_sentence, share
 from robustness.measure.condition import perturbation_label
 from robustness.measure.labels import good_rows, is_correct
 from robustness.measure.measurement import Measurement
@@ -78,13 +78,13 @@ AXES: Mapping[str, Axis] = {
 """The axes by the figure of a choice that they show."""
 
 
-def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
+def trade_off(entries: Sequence[Entry], name: str, title: str, axis: Axis) -> go.Figure:
     """Return the chart of the score of each model against its figure ``name``, a key of ``AXES``.
 
-    ``entries`` are those of a choice that have a score, and ``title`` is that of the score. Against
-    accuracy, a dashed line shows the score that the accuracy predicts.
+    ``entries`` are those of a choice that have a score, and ``title`` is that of the score;
+    ``axis`` is that of the figure. Against accuracy, a dashed line shows the score that the
+    accuracy predicts.
     """
-    axis = AXES[name]
     known = [entry for entry in entries if entry[name] is not None]
     known.sort(key=lambda entry: float(entry[name]))
     values = [entry[name] for entry in known]
@@ -96,7 +96,7 @@ def trade_off(entries: Sequence[Entry], name: str, title: str) -> go.Figure:
             accuracies = np.linspace(min(values), min(max(values), 0.999), 30).tolist()
             line = {
                 "type": "scatter",
-                "name": "predicted from accuracy",
+                "name": f"predicted from {in_sentence(axis.title)}",
                 "x": accuracies,
                 "y": [predict(accuracy) for accuracy in accuracies],
                 "mode": "lines",

@@ -302,14 +302,18 @@ def answer(figures: Figures, chosen: ModelChoice) -> str:
         if under_attack:
             texts.append(sentence(*under_attack, names=names))
         return " ".join(texts)
-    leaders = [_leader(ranking, ranking[0]["ranked_by"], figures.pairs()) for ranking in rankings]
+    leaders = []
+    for ranking in rankings:
+        by = ranking[0]["ranked_by"]
+        leaders.append(_leader(ranking, by, figures.pairs(), figures.score))
     return sentence(*leaders, *under_attack, names=names)
 
 
-def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
+def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry], score: str = "") -> str:
     """Return the clause on the models with the highest and the lowest rate ``by``.
 
     ``ranking`` has the entries of models with the same classes, ``pairs`` those of all pairs.
+    ``score`` is the name of the score of a run of scores.
     """
     label_set = ranking[0]["label_set"]
     pairs_of_ranking = [pair for pair in pairs if pair["label_set"] == label_set]
@@ -319,7 +323,7 @@ def _leader(ranking: Sequence[Entry], by: str, pairs: Sequence[Entry]) -> str:
     no_order = ""
     if not pairs_of_ranking:
         no_order = "no image was evaluated with every model, so there is no order"
-    return order_clause(ranking, by, significant, no_order=no_order, digits=1)
+    return order_clause(ranking, by, significant, no_order=no_order, digits=1, score=score)
 
 
 def blocks(chosen: ModelChoice) -> list[Block]:
@@ -554,28 +558,31 @@ def _trade_offs(figures: ChoiceFigures) -> list[Block]:
     scored = [entry for entry in placed(chosen) if entry["robust"] is not None]
     axes = {}
     for name, axis in charts.AXES.items():
+        if name == "accuracy" and chosen.score_name:
+            axis = axis._replace(title=chosen.score_name)
         known = [entry for entry in scored if entry[name] is not None]
         if len(known) > 1:
-            axes[name] = axis.title
+            axes[name] = axis
     if not axes:
         return []
     score_title = charts.quantity_title(chosen.quantity, chosen.score_name)
 
     def read(name: str) -> list[Block]:
-        axis_title = axes[name].lower()
+        axis_title = in_sentence(axes[name].title)
         note = ""
         if name == "accuracy" and expected_robustness(scored):
             note = f"The dashed line is fitted to the logits of these {len(scored)} models."
         chart = Chart(
             f"{score_title} against {axis_title}",
-            charts.trade_off(scored, name, score_title),
+            charts.trade_off(scored, name, score_title, axes[name]),
             f"{score_title} of each model against its {axis_title}; the table holds the numbers.",
             note,
         )
         return [chart]
 
     first = next(iter(axes))
-    return [Chooser("Against", "trade", axes, read, printed=[first], first=first)]
+    titles = {name: axis.title for name, axis in axes.items()}
+    return [Chooser("Against", "trade", titles, read, printed=[first], first=first)]
 
 
 TRADE_OFFS = Question(

@@ -474,7 +474,7 @@ def _difference(figures: RunFigures, other: str, name: str, kind: str, cost: str
             kind=kind,
             what=what,
             cost=cost,
-            quantity=_QUANTITIES[pair["quantity"]],
+            quantity=figures.statistics.score or _QUANTITIES[pair["quantity"]],
             gain=sign * pair["difference"],
             gain_low=bounds[0] if bounds else None,
             gain_high=bounds[-1] if bounds else None,

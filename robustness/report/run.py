@@ -209,7 +209,7 @@ def cautions(figures: RunFigures) -> list[str]:
 def left_out_conditions(conditions: Sequence[str]) -> str:
     """Return the sentence on the ``conditions`` that a run of scores left out."""
     named = some([short(condition) for condition in conditions], 4)
-    return f"Left out: {named}. They move pixels, so boxes and masks would have to move, too."
+    return f"Left out, since boxes and masks would have to move, too: {named}."
 
 
 def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:

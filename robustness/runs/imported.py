@@ -459,7 +459,7 @@ def _plan_of_scores(predictions: Predictions, source: Dataset | None, *, moved_t
         )
     left_out: list[str] = []
     if not moved_truth:
-        left_out = [text for text in predictions.conditions if _moves_pixels(text)]
+        left_out = [text for text in predictions.conditions if moves_pixels(Condition.parse(text))]
         predictions = predictions.without(left_out)
     if not predictions.conditions:
         raise ParameterError(
@@ -475,9 +475,9 @@ def _plan_of_scores(predictions: Predictions, source: Dataset | None, *, moved_t
     return Plan(spec, dataset, {}, _batch(spec), record_of(dataset), score=score)
 
 
-def _moves_pixels(condition: str) -> bool:
+def moves_pixels(condition: Condition) -> bool:
     """Whether ``condition`` has a perturbation that changes where things are in the image."""
-    names = [name.removeprefix(STORED) for name, _ in Condition.parse(condition).steps]
+    names = [name.removeprefix(STORED) for name, _ in condition.steps]
     return any(name in PERTURBATIONS and PERTURBATIONS[name].family == GEOMETRIC for name in names)
 
 
