@@ -163,8 +163,8 @@ def domain(
 
     ``ranges`` are by perturbation: two strengths such as ``(0, 0.3)``, or a table as in the file,
     such as ``{"value": [0, -1.5], "unit": "stops", "requirement": "REQ-7"}``. Give either
-    ``min_accuracy`` or ``min_consistency``, which needs no labels. ``outside`` names what is known
-    to matter and cannot be tested. ``.conditions`` cover the domain, ``.as_toml()`` is its file.
+    ``min_accuracy`` or ``min_consistency``, which needs no labels. ``outside`` names what
+    belongs to the domain and is not tested. ``.conditions`` cover it, ``.as_toml()`` is its file.
     Raises ``ParameterError`` for a range or limit that does not exist.
     """
     values: dict[str, Any] = {"name": name, "ranges": dict(ranges), "outside": list(outside)}

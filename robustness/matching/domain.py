@@ -63,7 +63,7 @@ PRESETS: Mapping[str, Preset] = {
             "motion_blur": {"strength": [0, 0.2], "source": _SEVERITY_1},
             "jpeg_compression": {"strength": [0, 0.2], "source": _SEVERITY_1},
         },
-        ("rain and dirt on the lens", "lens flare", "night with artificial light"),
+        ("drops and dirt on the lens", "lens flare", "night with artificial light"),
     ),
     "phone": Preset(
         "phone",

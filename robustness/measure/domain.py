@@ -8,7 +8,7 @@ As a TOML file::
     requirement = "REQ-1"                         # of that limit; default: none
     fit = "crop"                                  # as in a request; default: each model's own
     side = 224
-    outside = ["lens flare", "rain on the road"]  # what is known and cannot be tested here
+    outside = ["drops on the lens", "night"]      # what belongs to it and is not tested
 
     [ranges]
     fog = [0, 0.3]                                # strengths, from the mildest to the strongest
@@ -250,7 +250,7 @@ class Domain:
     """The conditions in which a model must work; ``domain_of`` and ``read_domain`` make one.
 
     Exactly one of ``min_accuracy`` and ``min_consistency`` is given. ``requirement`` is the id of
-    what asks for it. ``outside`` names what belongs to the domain and cannot be tested here.
+    what asks for it. ``outside`` names what belongs to the domain and is not tested.
     """
 
     name: str
@@ -372,9 +372,8 @@ class Domain:
             lines.insert(0, f"[{table}]")
         lines += ["", f"[{table}.ranges]" if table else "[ranges]"]
         for each in self.ranges:
-            table = ranges[each.perturbation]
             lines.append(f"# {each.text}")
-            lines.append(f"{each.perturbation} = {_toml(table)}")
+            lines.append(f"{each.perturbation} = {_toml(ranges[each.perturbation])}")
         return "\n".join(lines) + "\n"
 
 

@@ -218,7 +218,7 @@ def _declaration_input(names: Sequence[str], outside: Sequence[str]) -> dict[str
             "Outside what is tested, one a line",
             "\n".join(outside),
             key=f"domain outside {'; '.join(outside)}",
-            help="What belongs to the domain and cannot be tested here.",
+            help="What belongs to the domain and is not tested.",
         )
         lines = [line.strip()[:MOST_TEXT] for line in text.splitlines()]
         declared["outside"] = [line for line in lines if line]
