@@ -124,7 +124,8 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     page.locator(UPLOAD).set_input_files(photo)
     expect(page.get_by_text("Showing my *secret* photo.jpg")).to_be_visible()
     expect(page.get_by_text("Links do not include uploads")).to_be_visible()
-    expect(page.locator(".rb-card").filter(has_text="SqueezeNet 1.1")).to_contain_text("moped")
+    answer = page.locator(".rb-card").filter(has_text="SqueezeNet 1.1").filter(has_text="moped")
+    expect(answer.first).to_be_visible()  # a card that still waits may stand beside it
     settled(page)
     assert cards(page) != before
     assert "secret" not in page.url
