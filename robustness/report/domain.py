@@ -153,6 +153,13 @@ def maps(figures: DomainFigures, *, keyed: bool = False) -> Chooser:
 _PAIR_HEAD = "Pair"
 
 
+def _rate_and_outcome(judged: Judged) -> str:
+    """The share with its interval and what it shows: "36% (27 to 46) broken"."""
+    if judged.value is None:
+        return judged.outcome
+    return f"{_rate(judged)} {judged.outcome}"
+
+
 def pairs_table(figures: DomainFigures) -> Titled:
     """Return the worse condition of each pair, by model; the worst pair comes first."""
     pairs = []
@@ -161,7 +168,7 @@ def pairs_table(figures: DomainFigures) -> Titled:
     pairs.sort(key=lambda cells: min(cell.worst.sort_key for cell in cells))
     rows = []
     for cells in pairs:
-        texts = [f"{_rate(cell.worst)} {cell.outcome}" for cell in cells]
+        texts = [_rate_and_outcome(cell.worst) for cell in cells]
         rows.append((cells[0].cell.label, *texts))
     head = (_PAIR_HEAD, *(model_label(judged.model) for judged in figures.judged))
     return Titled("Pairs, each by its worse condition", Table(head, rows))
@@ -176,7 +183,7 @@ def _array_table(figures: DomainFigures) -> Titled:
     rows_of_models.sort(key=lambda tested: min(each.sort_key for each in tested))
     rows = []
     for tested in rows_of_models:
-        texts = [f"{_rate(each)} {each.outcome}" for each in tested]
+        texts = [_rate_and_outcome(each) for each in tested]
         rows.append((tested[0].condition.short, *texts))
     head = ("All ranges together", *(model_label(judged.model) for judged in figures.judged))
     return Titled("Covering array: all ranges together", Table(head, rows), long=True)
@@ -204,8 +211,7 @@ def declared(domain: Domain) -> list[Block]:
         title += f"; owner: {domain.owner}"
     blocks: list[Block] = [Titled(title, Table.of_filled(domain.ranges, _RANGE_COLUMNS), long=True)]
     if domain.outside:
-        outside = join_names(domain.outside, len(domain.outside))
-        blocks.append(Text(f"Outside what was tested: {outside}."))
+        blocks.append(Text(f"Outside what was tested: {'; '.join(domain.outside)}."))
     return blocks
 
 

@@ -9,8 +9,10 @@ import pytest
 from benchmarks.support.image_folders import flat_folder
 from benchmarks.support.synthetic_runs import saved
 from robustness import runs
+from robustness.base.errors import ParameterError
 from robustness.measure.condition import Condition
-from robustness.measure.request import make_spec, study_conditions
+from robustness.measure.domain import domain_of
+from robustness.measure.request import domain_spec, make_spec, study_conditions
 from robustness.runs import planning
 from tests.support.saved_runs import CONDITIONS
 
@@ -44,3 +46,11 @@ def test_the_rate_is_that_of_the_newest_finished_run_of_the_same_models(
     attack = Condition.attack("fgsm", epsilon=8 / 255)
     attacked = runs.plan(str(photos), make_spec(ONE, (attack,)))
     assert planning.from_earlier(attacked, tmp_path).seconds is None
+
+
+def test_a_limit_of_accuracy_needs_class_labels(photos: Path) -> None:
+    """Refused before anything is measured: the outcome could only be "not shown"."""
+    ranges = {"fog": [0.0, 0.3], "gaussian_noise": [0.0, 0.3]}
+    domain = domain_of({"name": "harbour", "min_accuracy": 0.7, "ranges": ranges})
+    with pytest.raises(ParameterError, match="min_consistency"):
+        runs.plan(str(photos), domain_spec(domain, ONE))

@@ -68,7 +68,9 @@ def domain_input(images: Dataset | None, matched: Match | None) -> Domain | None
         title = starts[start].lower()
         if start == _IMAGES and images is not None:
             title = images.title[:MOST_TEXT]
-        domain = None if ranges is None else _edited(start, title, ranges)
+        domain = None
+        if ranges is not None:
+            domain = _edited(start, title, ranges, limit=_usual_limit(images))
     if domain is not None:
         _show_size(domain)
     return domain
@@ -126,15 +128,23 @@ def _proposed(start: str, images: Dataset | None, matched: Match | None) -> dict
     return {name: range_of(name, table) for name, table in tables.items()}
 
 
-def _edited(start: str, title: str, proposed: Mapping[str, Range]) -> Domain | None:
+def _usual_limit(images: Dataset | None) -> str:
+    """The kind of limit that images without names of classes allow, else accuracy."""
+    if images is None or any(entry.label or entry.folders for entry in images.entries):
+        return _ACCURACY
+    return _CONSISTENCY
+
+
+def _edited(start: str, title: str, proposed: Mapping[str, Range], *, limit: str) -> Domain | None:
     """Draw the controls of what ``start`` proposes; None with fewer ranges than a domain has.
 
-    The domain is called ``title`` unless it is given another name.
+    The domain is called ``title`` unless it is given another name, and has the kind of ``limit``
+    unless the other one is chosen.
     """
     preset = PRESETS.get(start)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name", title, key=f"domain name {start}", max_chars=MOST_TEXT)
-        limit = one_of("Must hold", _LIMITS, "domain_limit")
+        limit = one_of("Must hold", _LIMITS, "domain_limit", first=limit)
         percentage = st.number_input(
             "At least, %",
             min_value=0.0,
