@@ -25,6 +25,7 @@ from robustness.images.pixels import round_to_grid, to_uint8
 from robustness.measure import loop
 from robustness.measure.request import Request
 from robustness.perturbations import REGISTRY, compose
+from robustness.runs import Analysis
 from robustness.statistics import Figures
 from tests.support.saved_runs import use_stand_ins
 
@@ -72,7 +73,7 @@ def test_a_folder_and_the_same_pictures_have_the_same_rows(
     by_name = {name: photos / name for name in frame["image"].unique()}
     again = api.evaluate_pictures(by_name, spec, labels=labels)
     assert again.astype(object).equals(frame.astype(object))
-    assert Figures(again).summary == run.figures().summary
+    assert Figures(again).summary == Analysis(run).figures.summary
     assert api.open_run(run.folder).table().equals(run.table())
 
 

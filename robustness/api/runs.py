@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -58,7 +59,7 @@ from robustness.measure.request import (
     suite_conditions,
 )
 from robustness.perturbations import REGISTRY
-from robustness.runs import Comparison, Progress, Run, cases, imported
+from robustness.runs import Analysis, Comparison, Progress, Run, cases, imported
 from robustness.runs import calibrate as run_calibrate
 from robustness.runs import embedding as maps
 from robustness.runs import export as run_export
@@ -79,13 +80,18 @@ class EvaluatedRun(Run):
     def of(cls, run: Run) -> EvaluatedRun:
         return cls(**{field.name: getattr(run, field.name) for field in fields(run)})
 
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Its figures, failures, maps and calibrations."""
+        return Analysis(self)
+
     def summary(self) -> pd.DataFrame:
         """One row per model, best first: ``Figures.summary``, with 95% intervals."""
-        return pd.DataFrame(self.figures().summary)
+        return pd.DataFrame(self.analysis.figures.summary)
 
     def by_condition(self) -> pd.DataFrame:
         """One row per model and condition: the columns of ``Figures.by_perturbation``."""
-        return pd.DataFrame(self.figures().by_perturbation)
+        return pd.DataFrame(self.analysis.figures.by_perturbation)
 
     def report(self, to: str | PathLike[str]) -> list[Path]:
         """Write the report in the format of the suffix of ``to``; return the files written.
@@ -253,7 +259,8 @@ def check(
 @checked_call
 def failures(run: Run) -> Failures:
     """Return where and why the models of ``run`` fail, as tables: lists of dictionaries."""
-    return run.failures
+    analysis = run.analysis if isinstance(run, EvaluatedRun) else Analysis(run)
+    return analysis.failures
 
 
 @checked_call
@@ -291,7 +298,7 @@ def safe_threshold(
         "each_condition": each_condition,
         "groups": groups_of(run, groups),
     }
-    return document(RunFigures(run, options=options).answer(THRESHOLD))
+    return document(RunFigures(Analysis(run), options).answer(THRESHOLD))
 
 
 @checked_call
@@ -526,7 +533,7 @@ def weakest_perturbations(model: str, run: Run) -> tuple[str, ...]:
     Raises ``ParameterError`` for a run without the model or without single perturbations.
     """
     model_name = known_models.REGISTRY[model].name
-    figures = run.figures()
+    figures = Analysis(run).figures
     (ranked_by,) = {entry["ranked_by"] for entry in figures.summary}
     values_by_perturbation: dict[str, list[float]] = {}
     for entry in figures.by_perturbation:

@@ -225,13 +225,14 @@ def _perform(
 
 
 def _document(run: Run) -> dict[str, Any]:
+    from robustness import runs
     from robustness.runs.remedies import remedy_figures
 
     copies = 0
     summary: Sequence[Mapping[str, Any]] = []
     by_perturbation: Sequence[Mapping[str, Any]] = []
     if run.images:  # otherwise no image could be read, and there are no figures
-        figures = run.figures()
+        figures = runs.Analysis(run).figures
         copies = figures.copies
         summary = figures.summary
         by_perturbation = figures.by_perturbation

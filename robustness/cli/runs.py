@@ -519,7 +519,7 @@ def failures_command(options: argparse.Namespace) -> None:
     elif options.json:
         console.print_json(api.failures(run).as_dict())
     else:
-        figures = RunFigures(run, options=vars(options))
+        figures = RunFigures(runs.Analysis(run), vars(options))
         questions = [question for question in REGISTRY if question.command == "failures"]
         # All are answered before the first is printed.
         sections = [question.section(figures) for question in questions]
@@ -562,7 +562,7 @@ def fixes_command(options: argparse.Namespace) -> None:
     from robustness.report.run import RunFigures
 
     run = runs.load(runs.folder_of(options.run, options.out))
-    figures = RunFigures(run).answer(FIXES)
+    figures = RunFigures(runs.Analysis(run)).answer(FIXES)
     if options.json:
         console.print_json(FIXES.tables(figures)["fixes"])
         return
@@ -604,7 +604,7 @@ def threshold_command(options: argparse.Namespace) -> None:
 
     run = runs.load(runs.folder_of(options.run, options.out))
     question_options = vars(options) | {"groups": groups_of(run, options.groups)}
-    figures = RunFigures(run, options=question_options).answer(THRESHOLD)
+    figures = RunFigures(runs.Analysis(run), question_options).answer(THRESHOLD)
     if options.json:
         console.print_json(document(figures))
         return

@@ -54,7 +54,7 @@ from robustness.report.facts import own_preprocessing, trained_on
 from robustness.report.run import RunFigures
 from robustness.report.tables import flat, in_brackets
 from robustness.report.threshold import THRESHOLD
-from robustness.runs import Run, compare
+from robustness.runs import Analysis, Run, compare
 from robustness.runs.comparison import paired_grids
 from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics import FEWEST
@@ -586,7 +586,7 @@ class Tables:
 
 def _read_tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -> Tables:
     """Return the figures of ``run`` and of its models ``remedied``, and what they changed by."""
-    statistics = run.figures()
+    statistics = Analysis(run).figures
     remedied_grids = [model.grid for model in remedied]
     tables_of_remedied = model_tables(remedied_grids)
     summaries = [*statistics.summary, *(tables.summary for tables in tables_of_remedied)]
@@ -838,7 +838,7 @@ def _accepting(rule: Rule, run: Run) -> Iterator[Verdict]:
     if not limits:
         return
     max_error = rule.max_accepted_error or MAX_ERROR
-    figures = RunFigures(run, options={"max_error": max_error})
+    figures = RunFigures(Analysis(run), {"max_error": max_error})
     for entry in figures.answer(THRESHOLD).entries:
         if entry["strongest"] is None or not rule.fits(entry["model"], None, None):
             continue

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -26,7 +25,7 @@ from robustness.base.options import Field, fields_of
 from robustness.base.text import all_of, figure_text, join_names, visible
 from robustness.report.maps import BandMap
 from robustness.report.tables import Column, Entry, Mark, Table, with_interval
-from robustness.runs import Run
+from robustness.runs import Analysis, Run
 from robustness.statistics import Figures, study
 from robustness.statistics.choice import NAMES
 
@@ -381,25 +380,23 @@ class RunFigures:
     """The figures that questions read of a run, each computed when it is first asked for.
 
     ``options`` are values of the options of questions by their names; options that are missing
-    have their defaults. ``statistics`` may be given if they are known already.
+    have their defaults.
     """
 
     def __init__(
-        self,
-        run: Run,
-        statistics: Figures | None = None,
-        options: Mapping[str, Any] = MappingProxyType({}),
+        self, analysis: Analysis, options: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
-        self.run = run
+        self.analysis = analysis
         self.options = options
         self._answers: dict[str, Any] = {}
-        if statistics is not None:
-            # This takes the place of the value that the cached property would compute.
-            self.statistics = statistics
 
-    @cached_property
+    @property
+    def run(self) -> Run:
+        return self.analysis.run
+
+    @property
     def statistics(self) -> Figures:
-        return self.run.figures()
+        return self.analysis.figures
 
     def answer(self, question: Question[F]) -> F:
         """Return the figures of ``question``."""
@@ -410,7 +407,7 @@ class RunFigures:
 
     def with_answer(self, question: Question[F], figures: F) -> RunFigures:
         """Return a copy of these figures in which those of ``question`` are ``figures``."""
-        copy = RunFigures(self.run, self.statistics, self.options)
+        copy = RunFigures(self.analysis, self.options)
         copy._answers[question.name] = figures
         return copy
 

@@ -52,7 +52,7 @@ from robustness.report.tables import (
     places,
     with_interval,
 )
-from robustness.runs import Run
+from robustness.runs import Analysis, Run
 from robustness.runs.comparison import shared_grids, shared_score
 from robustness.runs.remedies import RemediedModel, added_turns, remedied_models
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice, study
@@ -96,7 +96,7 @@ def choose(
     if len(several) == 1:
         (run,) = several
         reasons = rule_out(run) if rule_out else {}
-        return choose_of_run(run, run.figures(), criteria, reasons, remedies=remedies)
+        return choose_of_run(run, Analysis(run).figures, criteria, reasons, remedies=remedies)
     costs: dict[str, Cost] = {}
     reasons_of_all: dict[str, str] = {}
     # Backwards, as the first run that has a model counts: each run replaces what later ones said.

@@ -50,8 +50,8 @@ from robustness.report.tables import (
     verdict_of,
 )
 from robustness.runs import Run
+from robustness.runs.analysis import EmbeddingMap
 from robustness.runs.cases import SURVIVORS, WORST, Failures, RowSelection, Tally
-from robustness.runs.embedding import EmbeddingMap, read_maps
 from robustness.statistics import Figures
 from robustness.statistics.failures import SLICE_RULE
 
@@ -137,7 +137,7 @@ def property_name(column: str) -> str:
 
 
 def _failures_of_run(figures: RunFigures) -> Failures:
-    return figures.run.failures
+    return figures.analysis.failures
 
 
 SLICES = Question(
@@ -647,7 +647,7 @@ def _map_blocks(maps: Sequence[EmbeddingMap]) -> list[Block]:
 
 
 def _maps_of_run(figures: RunFigures) -> Sequence[EmbeddingMap]:
-    return read_maps(figures.run)
+    return figures.analysis.maps
 
 
 MAP = Question(

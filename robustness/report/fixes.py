@@ -38,7 +38,8 @@ from robustness.report.blocks import (
 from robustness.report.choice import CHOICE
 from robustness.report.tables import Column, Entry, Table, with_interval
 from robustness.runs import Run, last_trained
-from robustness.runs.calibrate import FEWEST, Calibration, read_calibrations
+from robustness.runs.analysis import Calibration
+from robustness.runs.calibrate import FEWEST
 from robustness.runs.remedies import RemedyFigures, remedy_figures
 from robustness.statistics.choice import Cost
 from robustness.statistics.threshold import SUITE
@@ -238,7 +239,7 @@ def _calibration_fixes(figures: RunFigures, name: str) -> list[Fix]:
     record = models.REGISTRY.find(name)
     if record is None or record.base or not _has_accuracy(figures, name):
         return []
-    fit = read_calibrations(run).get(name)
+    fit = figures.analysis.calibrations.get(name)
     if fit is not None:
         return [_fitted_temperature(run, fit)]
     copy = _calibrated_copy(figures, name)

@@ -10,7 +10,7 @@ from typing import Any
 from robustness import report
 from robustness.base.errors import ParameterError, RunError
 from robustness.measure.condition import short
-from robustness.runs import MANIFEST_FILE, Run
+from robustness.runs import MANIFEST_FILE, Analysis, Run
 from robustness.statistics import Figures
 
 _CONDITION_RATES = ("perturbed_accuracy", "consistency")
@@ -35,7 +35,7 @@ def log_mlflow(run: Run) -> str:
     mlflow = ready_mlflow()
     if not run.images:
         raise RunError(f"The run {run.id} has no rows: there is nothing to report.")
-    figures = run.figures()
+    figures = Analysis(run).figures
     ids = []
     try:
         for name in run.manifest.spec.model_names:

@@ -45,7 +45,7 @@ from robustness.report.facts import (
 )
 from robustness.report.harm import RUN_MAP
 from robustness.report.tables import Entry, labelled_text
-from robustness.runs import Run
+from robustness.runs import Analysis, Run
 from robustness.statistics import Figures, ModelChoice
 
 __all__ = [
@@ -98,9 +98,14 @@ def of_run(run: Run) -> Report:
     The images are read one at a time when a format asks for the cases. Raises ``RunError`` for a
     run without rows.
     """
+    return of_figures(RunFigures(Analysis(run)))
+
+
+def of_figures(figures: RunFigures) -> Report:
+    """Return the report of the run of ``figures``, as ``of_run`` does."""
+    run = figures.run
     if not run.row_count:
         raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
-    figures = RunFigures(run)
     spec = run.manifest.spec
     sections: list[Section] = []
     brief: list[Titled | Text | Map] = []

@@ -24,7 +24,7 @@ from robustness.report.blocks import (
 )
 from robustness.report.charts import risk_coverage
 from robustness.report.tables import Column, Entry, Form, Table, flat, with_interval
-from robustness.runs import Run, cases
+from robustness.runs import Analysis, Run, cases
 from robustness.statistics.options import ThresholdOptions
 from robustness.statistics.threshold import (
     FEWEST_UNITS,
@@ -161,7 +161,7 @@ def threshold_figures(figures: RunFigures) -> ThresholdFigures:
         raise ParameterError(f"Expected a max error between 0 and 1, got {max_error:g}.")
     promise: Promise = "condition" if figures.options.get("each_condition") else "suite"
     groups = figures.options.get("groups")
-    failures = figures.run.failures
+    failures = figures.analysis.failures
     if max_error == MAX_ERROR and promise == "suite" and groups is None:
         # The stored failures of the run contain the thresholds by the default options.
         entries = failures.thresholds
@@ -469,7 +469,7 @@ def notes(several: Iterable[Run], models: Sequence[str]) -> list[Text]:
 def _of_first_run(several: Iterable[Run]) -> Iterable[tuple[Entry, ThresholdFigures]]:
     entry_of_model: dict[str, tuple[Entry, ThresholdFigures]] = {}
     for run in several:
-        figures = RunFigures(run).answer(THRESHOLD)
+        figures = RunFigures(Analysis(run)).answer(THRESHOLD)
         for entry in figures.entries:
             entry_of_model.setdefault(entry["model"], (entry, figures))
     return entry_of_model.values()

@@ -6,6 +6,7 @@ from robustness.runs import (
     imported,
     ray,  # noqa: F401  (registers the engine)
 )
+from robustness.runs.analysis import Analysis
 from robustness.runs.comparison import Comparison, RowComparison, compare
 from robustness.runs.folder import (
     Listed,
@@ -45,6 +46,7 @@ __all__ = [
     "MAX_TITLE",
     "UNFINISHED",
     "UPLOADS",
+    "Analysis",
     "Comparison",
     "Listed",
     "Manifest",

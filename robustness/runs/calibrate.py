@@ -7,8 +7,7 @@ a finished run, where pages and reports find it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from robustness.measure.loop import among
 from robustness.models import own
 from robustness.models.classifier import MAX_BATCH
 from robustness.remedies import parse
-from robustness.runs import results
+from robustness.runs.analysis import Analysis, Calibration
 from robustness.runs.run import Run
 from robustness.statistics.calibration import (
     condition_errors,
@@ -32,9 +31,6 @@ from robustness.statistics.calibration import (
 from robustness.statistics.grid import UNKNOWN
 from robustness.statistics.means import means
 
-VERSION = "calibrations 2"
-"""Goes up when calibrations change."""
-
 FEWEST = 100
 """Labelled originals that a calibration needs, copies counted once."""
 
@@ -43,54 +39,6 @@ MOST = 4000
 
 _FEWEST_IN_A_HALF = 30
 """Originals that each half needs."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """The ``temperature`` of a ``model``, fitted on ``fitted`` originals; JSON-ready.
-
-    ``before`` and ``after`` are the expected calibration error of the originals without and with
-    it, in [0, 1] with its interval, on the ``images`` other originals. ``gain`` is what the
-    negative log-likelihood of their true classes falls by, in nats an image, which tells whether it
-    helps. ``left_out`` counts originals that are copies of images in the other half or could not be
-    read again.
-    """
-
-    model: str
-    temperature: float
-    fitted: int
-    images: int
-    left_out: int
-    before: Mapping[str, float | None]
-    after: Mapping[str, float | None]
-    gain: Mapping[str, float | None]
-
-    @property
-    def helpful(self) -> bool:
-        """Whether the interval of the gain is above 0."""
-        return (self.gain["low"] or 0) > 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {**asdict(self), "helpful": self.helpful}
-
-    @property
-    def added(self) -> models.ModelRecord | None:
-        """The model that was added with this temperature; None if there is none."""
-        for record in models.REGISTRY:
-            if record.base is None or record.base.name != self.model:
-                continue
-            if record.temperature == self.temperature:
-                return record
-        return None
-
-
-def read_calibrations(run: Run) -> dict[str, Calibration]:
-    """The saved calibrations of ``run`` by model."""
-    calibrations = results.read(
-        run.folder, run.manifest, results.CALIBRATIONS, list[Calibration], VERSION
-    )
-    return {calibration.model: calibration for calibration in calibrations or []}
 
 
 def calibrate(
@@ -135,11 +83,7 @@ def calibrate(
         fitted=len(fitting),
         left_out=len(chosen) - len(fitting) - len(rest),
     )
-    calibrations = read_calibrations(run)
-    calibrations[record.name] = calibration
-    results.write(
-        run.folder, run.manifest, results.CALIBRATIONS, list(calibrations.values()), VERSION
-    )
+    Analysis(run).add_calibration(calibration)
     return calibration
 
 

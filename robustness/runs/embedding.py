@@ -6,8 +6,7 @@ finished run, where pages and reports find it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,47 +16,15 @@ from robustness.base.errors import ImageError, ParameterError, RunError
 from robustness.measure.condition import Condition
 from robustness.models import Classifier
 from robustness.perturbations import Images
-from robustness.runs import results
+from robustness.runs.analysis import Analysis, EmbeddingMap
 from robustness.runs.cases import RowSelection
 from robustness.runs.run import Run
-
-_VERSION = "maps 2"
-"""The number goes up when maps change. It is no digest of code, as of other results: a model made
-the maps, so other statistics do not put them out of date."""
 
 IMAGES = 100
 MOST_IMAGES = 500
 _BATCH = 8
-_MAX_MAPS = 12
 
 Features = np.ndarray[Any, np.dtype[np.float64]]
-
-
-@dataclass(frozen=True)
-class EmbeddingMap:
-    """The images of a run in the plane of the last stage of a ``model``; JSON-ready.
-
-    Each of ``points`` has ``image``, ``before`` and ``after`` (x, y), ``well_before`` (None without
-    a label) and ``well`` (correct or, without a label, unchanged), and its ``selection``.
-    ``explained`` are the shares of the variance along both axes; ``left_out`` counts the images
-    that could not be read again.
-    """
-
-    model: str
-    condition: str
-    points: Sequence[Mapping[str, Any]]
-    explained: Sequence[float]
-    left_out: int
-
-    @property
-    def name(self) -> str:
-        """The name that identifies a map of a run."""
-        return f"{self.model}, {self.condition}"
-
-
-def read_maps(run: Run) -> list[EmbeddingMap]:
-    """The saved maps of ``run``, newest first."""
-    return results.read(run.folder, run.manifest, results.MAPS, list[EmbeddingMap], _VERSION) or []
 
 
 def embedding_map(
@@ -112,9 +79,7 @@ def embedding_map(
         explained=explained,
         left_out=len(cases) - len(shown),
     )
-    others = [other for other in read_maps(run) if other.name != embedding.name]
-    maps = [embedding, *others][:_MAX_MAPS]
-    results.write(run.folder, run.manifest, results.MAPS, maps, _VERSION)
+    Analysis(run).add_map(embedding)
     return embedding
 
 

@@ -1,7 +1,4 @@
-"""The folder of saved runs: opening, listing, locking and deleting them.
-
-For lists of runs, the main figures of each are computed once and stored with it.
-"""
+"""The folder of saved runs: opening, listing, locking and deleting them."""
 
 from __future__ import annotations
 
@@ -12,20 +9,17 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from robustness.base.code_digest import code_digest
-from robustness.base.errors import ParameterError, RobustnessError, RunError, RunLockedError
+from robustness.base.errors import ParameterError, RunError, RunLockedError
 from robustness.base.files import file_errors
 from robustness.base.text import counted, visible
 from robustness.base.validation import read_json
 from robustness.matching import Match
 from robustness.models.record import note_classes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes, results
+from robustness.runs import notes
 from robustness.runs.files import Part, all_parts
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.match import MatchRequest
@@ -299,75 +293,3 @@ def locked(folder: Path, patience: float = 0.0) -> FileLock:
             f"The run {folder.name} is being written by another process: wait for it to end."
         ) from error
     return lock
-
-
-_SUMMARY_KEYS = (
-    "model",
-    "label_set",
-    "ranked_by",
-    "n_labelled",
-    "n_images",
-    "consistency",
-    "consistency_low",
-    "consistency_high",
-    "perturbed_accuracy",
-    "perturbed_accuracy_low",
-    "perturbed_accuracy_high",
-    "robust_accuracy",
-    "robust_accuracy_low",
-    "robust_accuracy_high",
-)
-_PAIR_KEYS = ("quantity", "label_set", "better", "worse", "established")
-
-_ROWS_SOON_READ = 1_000_000
-"""Rows of which a visitor would not wait for the failures."""
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The figures of a run that a list of runs shows.
-
-    ``models`` are the entries of its summary and ``pairs`` those of its pairs of models, with some
-    of their keys; ``choice`` has the sentences on which model to choose. They are empty where they
-    are unknown. ``problem`` says why that is, unless the run is damaged.
-    """
-
-    models: Sequence[dict[str, Any]] = ()
-    pairs: Sequence[dict[str, Any]] = ()
-    choice: Sequence[str] = ()
-    problem: str = ""
-
-
-def stored(folder: Path, manifest: Manifest) -> Headline | None:
-    """The figures that ``compute`` stored for this run; None before that."""
-    return results.read(folder, manifest, results.HEADLINE, Headline, code_digest(__name__))
-
-
-def compute(folder: Path, manifest: Manifest) -> Headline:
-    """Compute the figures of the run in ``folder`` and store them.
-
-    Whatever else a visitor would wait for is computed and stored as well. The figures of a run
-    that is not finished, or cannot be read, are empty: opening it says why.
-    """
-    if manifest.status != FINISHED or not manifest.images:
-        return Headline()
-    try:
-        headline = _headline(load(folder))
-        results.write(folder, manifest, results.HEADLINE, headline, code_digest(__name__))
-    except (RobustnessError, pa.ArrowException, OSError):
-        return Headline()
-    return headline
-
-
-def _headline(run: Run) -> Headline:
-    figures = run.figures()
-    if run.row_count > _ROWS_SOON_READ:
-        _ = run.failures  # stored with the run as they are worked out
-    choice = figures.choice.with_costs(run.manifest.costs)
-    sentences = choice.sentences if choice.compared else ()
-    pairs = [*figures.pairs(), *figures.pairs_under_attack]
-    return Headline(
-        models=[{key: entry[key] for key in _SUMMARY_KEYS} for entry in figures.summary],
-        pairs=[{key: pair[key] for key in _PAIR_KEYS} for pair in pairs],
-        choice=sentences,
-    )

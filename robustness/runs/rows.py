@@ -26,13 +26,11 @@ from robustness.base.errors import RunError
 from robustness.measure.labels import CORRECTNESS
 from robustness.measure.request import Request
 from robustness.measure.rows import SCORES, plugin_columns_of, stored
-from robustness.statistics import Figures
 from robustness.statistics.grid import (
     UNKNOWN,
     ConditionKey,
     Grid,
     attacks_in_sql,
-    contradictory,
     count_attacks,
     in_order,
 )
@@ -417,18 +415,6 @@ class Rows:
             models=tuple(models),
             conditions=tuple(conditions.values()),
         )
-
-    def figures(self) -> Figures:
-        """The figures of the rows, computed from the files as they are now."""
-        contradiction_count = 0  # images of which a copy has another label
-        if self.axes.copies:
-            rows = self.ask("SELECT DISTINCT model, position, label FROM rows")
-            labels = pd.DataFrame(rows, columns=["model", "position", "label"])
-            labels["image_digest"] = labels["position"].map(self.digests)
-            contradiction_count = contradictory(labels)
-        figures = Figures(self.grids, self.axes.copies, contradiction_count, score=self.score)
-        figures.classes = self.classes()
-        return figures
 
     @cached_property
     def judged_by(self) -> str:

@@ -1,4 +1,4 @@
-"""One saved run: its manifest, its rows, its figures and its images."""
+"""One saved run: its manifest, its rows and its images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from robustness import models
-from robustness.base.code_digest import code_digest
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
 from robustness.datasets import Dataset, Entry, open_dataset
@@ -20,13 +19,12 @@ from robustness.images.sandbox import framed_image
 from robustness.measure.condition import Condition
 from robustness.measure.rows import NOT_STORED, NUMBERS, REMEDY, SCORES, schema, to_frame
 from robustness.perturbations import Images
-from robustness.runs import files, notes, results
-from robustness.runs.cases import ONCE_FINISHED, CaseRows, Failures, failure_tables
+from robustness.runs import files, notes
+from robustness.runs.cases import CaseRows
 from robustness.runs.engines import is_from_table, stored_image
 from robustness.runs.files import Part, read_rows
 from robustness.runs.manifest import FINISHED, Manifest
 from robustness.runs.rows import Rows
-from robustness.statistics.tables import Figures, FigureTables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,30 +121,6 @@ class Run:
         """The properties of its images by ``position``; None if they were not measured."""
         return files.properties(self.image_table)
 
-    @cached_property
-    def failures(self) -> Failures:
-        """Where and why its models fail, computed once it is finished; empty until then."""
-        if not self.finished:
-            # They take long, and each write would put them out of date.
-            return Failures(
-                quantity="consistency",
-                slices=(),
-                changes=(),
-                pairs=(),
-                majority=(),
-                thresholds=(),
-                risk_coverage=(),
-                unknown=(ONCE_FINISHED,),
-            )
-        return results.stored(
-            self.folder,
-            self.manifest,
-            results.FAILURES,
-            Failures,
-            code_digest(__name__),
-            lambda: failure_tables(self.rows, self.properties),
-        )
-
     @property
     def own_scores(self) -> tuple[str, ...]:
         """The columns of plugins' metrics."""
@@ -158,20 +132,6 @@ class Run:
     def row_count(self) -> int:
         """How many rows, that is measurements, there are."""
         return sum(part.rows for part in self.parts)
-
-    def figures(self) -> Figures:
-        """Its figures, computed once and cached with a finished run."""
-        if not (self.finished and self.manifest.images):
-            return self.rows.figures()
-        tables = results.stored(
-            self.folder,
-            self.manifest,
-            results.FIGURES,
-            FigureTables,
-            code_digest(__name__),
-            lambda: self.rows.figures().tables(),
-        )
-        return Figures.of_tables(tables, self.rows.grids)  # which holds no rows in memory
 
     def table(
         self,

@@ -39,8 +39,8 @@ from robustness.models.loaded import budget, needed
 from robustness.models.weights import size
 from robustness.remedies.chain import Chain, Remedy
 from robustness.runs import files as run_files
-from robustness.runs import folder as run_folder
 from robustness.runs import notes
+from robustness.runs.analysis import compute_headline
 from robustness.runs.engines import REGISTRY as ENGINES
 from robustness.runs.engines import UNANSWERED, Chunk
 from robustness.runs.files import (
@@ -278,7 +278,7 @@ class RunWriter:
             )
         self.write(status=FINISHED)
         remove_unlisted(self.folder, self.manifest.parts)
-        run_folder.compute(self.folder, self.manifest)
+        compute_headline(self.folder, self.manifest)
 
     def _take(self, chunk: Chunk) -> None:
         """Lets ``chunk`` wait to be written; writes what waits where that is enough for a file."""

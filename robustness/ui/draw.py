@@ -326,7 +326,7 @@ def question(
     if question.options:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             values = options_input(question, figures)
-        figures = RunFigures(figures.run, figures.statistics, values)
+        figures = RunFigures(figures.analysis, values)
         section = question.section(figures) or section
     _draw(section.blocks, clicked, result, {})
     return figures

@@ -41,7 +41,7 @@ from robustness.models.loaded import run_parallel
 from robustness.perturbations import Images
 from robustness.remedies import Chain, parse
 from robustness.remedies.chain import SUREST
-from robustness.runs import Run
+from robustness.runs import Analysis, Run
 from robustness.ui.patches import CachedFunc
 from robustness.ui.session import IMAGE, RUN, last_written, runs_folder, sentence, session
 
@@ -275,6 +275,18 @@ def opened_run(run_id: str) -> Run:
     folder = runs_folder()
     # A run that is written again, or another of the same id, is not the one in the cache.
     return _opened(str(folder), run_id, last_written(folder, run_id))
+
+
+def analysis_of(run: Run) -> Analysis:
+    """The results of ``run``, which sessions share: each is worked out once."""
+    groups = models.by_labels(run.manifest.spec.model_names)
+    return _analysis(run, [(labels.title, labels.key, names) for labels, names in groups])
+
+
+@cached(8)
+def _analysis(run: Run, classes: Sequence[tuple[str, str, Sequence[str]]]) -> Analysis:
+    """``classes`` are part of the key alone: a file of labels may change."""
+    return Analysis(run)
 
 
 @cached(32)

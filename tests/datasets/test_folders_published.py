@@ -19,6 +19,7 @@ from robustness.cli.main import main
 from robustness.datasets import ImageNetCTree, open_dataset
 from robustness.measure.request import SEVERITIES, graded_conditions
 from robustness.perturbations import SAVED_AS_JPEG
+from robustness.runs import Analysis
 from robustness.statistics.study import AS_JPEG, AS_STORED, IN_MEMORY
 from tests.support import pages
 from tests.support.onnx_files import small_model, small_weights
@@ -79,10 +80,11 @@ def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
     live = rb.evaluate(originals, conditions=LIVE, **HOW)
     stored = rb.evaluate(source, out=tmp_path / "runs", **HOW)
     assert columns(live) == columns(stored)
-    (before,), (after,) = live.figures().corruption_errors, stored.figures().corruption_errors
+    (before,) = Analysis(live).figures.corruption_errors
+    (after,) = Analysis(stored).figures.corruption_errors
     assert (before["note"], after["note"]) == (IN_MEMORY, AS_STORED)
     assert after["mean_ce"] == pytest.approx(before["mean_ce"])
-    assert [entry["severity"] for entry in stored.figures().by_severity] == list(SEVERITIES)
+    assert [entry["severity"] for entry in Analysis(stored).figures.by_severity] == list(SEVERITIES)
     html = stored.report(tmp_path / "report.html")[0].read_text()
     assert "cannot be shown" not in html
     assert "Gaussian noise (stored)" in html or "Random noise (stored)" in html
@@ -124,7 +126,7 @@ def test_the_published_jpeg_files_are_the_suite_with_that_step(
     live = rb.evaluate(originals, conditions=saved, **HOW)
     stored = rb.evaluate(f"{tree(originals, tmp_path, jpeg=True)}::{originals}", **HOW)
     assert columns(live) == columns(stored)
-    assert live.figures().corruption_errors[0]["note"] == AS_JPEG
+    assert Analysis(live).figures.corruption_errors[0]["note"] == AS_JPEG
 
 
 def test_a_tree_is_never_perturbed_again(originals: Path, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from robustness.plugins.laws import images
 from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import parse
 from robustness.report import of_run, write
+from robustness.runs import Analysis
 from tests.plugins.conftest import CHECK, PLUGIN
 from tests.support import pages
 from tests.support.saved_runs import (
@@ -66,7 +67,7 @@ def test_one_of_each_kind_is_a_column_a_condition_and_an_entry_of_the_manifest(
     hot = frame[frame["perturbation"] == "hot_pixels"]
     assert hot["changed_pixels"].between(0.1, 0.2).all()
     assert (hot["moved_by"] > 0).all()
-    entry = run.figures().summary[0]
+    entry = Analysis(run).figures.summary[0]
     mine = frame[frame["model"] == entry["model"]]
     assert entry["changed_pixels"] == pytest.approx(mine["changed_pixels"].mean())
     assert list(run.manifest.plugins) == ["hot.py"]
@@ -417,6 +418,6 @@ def test_a_name_of_a_column_is_refused_for_a_metric(
 ) -> None:
     use_stand_ins(monkeypatch)
     run = performed(labelled_folder(folder / "three", 2), folder / "runs", spec(), limit=2)
-    figures = run.figures()
+    figures = Analysis(run).figures
     names = {*SCHEMA.names, *figures.ranking()[0], *figures.by_perturbation[0]}
     assert {name for name in names if not TAKEN.fullmatch(name)} <= {*metrics.REGISTRY.names}

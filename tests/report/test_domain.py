@@ -25,7 +25,7 @@ from robustness.perturbations import Images
 from robustness.report import of_run, write
 from robustness.report.domain import DOMAIN, sentences
 from robustness.report.run import RunFigures
-from robustness.runs import engines
+from robustness.runs import Analysis, engines
 from robustness.runs.engines import Chunk, Engine, Workload, chunks
 from robustness.statistics.domain import JudgedDomain, judge_domain
 from robustness.statistics.limits import BROKEN, KEPT, UNTESTED
@@ -82,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
 
 
 def judged(run: runs.Run) -> dict[str, JudgedDomain]:
-    return {each.model: each for each in RunFigures(run).answer(DOMAIN).judged}
+    return {each.model: each for each in RunFigures(Analysis(run)).answer(DOMAIN).judged}
 
 
 def test_only_the_pair_and_the_array_find_what_breaks_under_two_perturbations(
@@ -119,7 +119,7 @@ def test_a_notebook_shows_the_map_of_the_domain_for_each_model(run: runs.Run) ->
 
 def test_a_condition_that_the_run_lacks_is_untested(run: runs.Run) -> None:
     wider = domain_of({**VALUES, "ranges": {**VALUES["ranges"], "fog": [0, 0.2]}})
-    entries = run.figures().by_perturbation
+    entries = Analysis(run).figures.by_perturbation
     (result, _) = judge_domain(wider, entries, run.manifest.spec.model_names)
     assert {cell.outcome for cell in result.pairs if "fog" in cell.cell.perturbations} == {UNTESTED}
     assert "3 untested" in sentences(result)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from robustness.measure.condition import Condition, as_profile
 from robustness.report import fixes
 from robustness.report.fixes import FIXES, Fix
 from robustness.report.run import RunFigures
-from robustness.runs import Run, results
-from robustness.runs.calibrate import VERSION, Calibration
+from robustness.runs import Analysis, Run
+from robustness.runs.analysis import Calibration
 from tests.support.jobs import store_training
 from tests.support.synthetic_remedies import Made
 
@@ -44,10 +45,12 @@ def plain(tmp_path: Path) -> Run:
     )
 
 
+def fixes_of(run: Run) -> Sequence[Fix]:
+    return RunFigures(Analysis(run)).answer(FIXES).fixes
+
+
 def of_kind(run: Run, kind: str, model: str = "SqueezeNet") -> list[Fix]:
-    return [
-        fix for fix in RunFigures(run).answer(FIXES).fixes if (fix.kind, fix.model) == (kind, model)
-    ]
+    return [fix for fix in fixes_of(run) if (fix.kind, fix.model) == (kind, model)]
 
 
 def test_a_measured_remedy_has_the_gain_of_its_trial(made: Run) -> None:
@@ -61,14 +64,14 @@ def test_a_measured_remedy_has_the_gain_of_its_trial(made: Run) -> None:
                 assert fix.gain in gains
             else:
                 assert not [name for name, _ in helpful if name == model]
-    figures = RunFigures(made).answer(FIXES)
+    figures = RunFigures(Analysis(made)).answer(FIXES)
     none = tuple(replace(gain, helpful=False) for gain in figures.tried.gains)
     useless = figures._replace(fixes=(), tried=replace(figures.tried, gains=none))
     assert len(FIXES.answers(useless)) == 1, "remedies that were asked for have an answer"
 
 
 def test_what_is_not_measured_has_the_command_that_measures_it(plain: Run) -> None:
-    kinds = {fix.kind: fix for fix in RunFigures(plain).answer(FIXES).fixes if not fix.measured}
+    kinds = {fix.kind: fix for fix in fixes_of(plain) if not fix.measured}
     assert {fixes.REMEDY, fixes.TRAINING} <= set(kinds)
     for fix in kinds.values():
         assert "not measured yet" in fixes.gain_text(fix)
@@ -82,7 +85,7 @@ def test_a_better_model_is_a_fix_and_a_worse_one_is_not(plain: Run) -> None:
     (better,) = of_kind(plain, fixes.OTHER_MODEL)
     assert better.significant
     assert better.what == "Use EfficientNet-Lite0"
-    (pair,) = plain.figures().pairs()
+    (pair,) = Analysis(plain).figures.pairs()
     assert better.gain == pytest.approx(pair["difference"])
     (none,) = of_kind(plain, fixes.OTHER_MODEL, "EfficientNetLite0")
     assert none.significant is False
@@ -95,7 +98,7 @@ def test_a_saved_calibration_is_read(plain: Run) -> None:
     bounds = {"value": 0.2, "low": 0.1, "high": 0.3}
     none = {"value": 0.01, "low": None, "high": None}
     found = Calibration("SqueezeNet", 1.7, 55, 65, 0, bounds, none, bounds)
-    results.write(plain.folder, plain.manifest, results.CALIBRATIONS, [found], VERSION)
+    Analysis(plain).add_calibration(found)
     (after,) = of_kind(plain, fixes.CALIBRATION)
     assert after.measured
     assert after.significant
@@ -106,7 +109,7 @@ def test_a_saved_calibration_is_read(plain: Run) -> None:
 def test_the_terminal_has_the_same_list(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fixes", str(made.folder), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == [vars(fix) for fix in RunFigures(made).answer(FIXES).fixes]
+    assert printed == [vars(fix) for fix in fixes_of(made)]
     assert main(["fixes", str(made.folder)]) == 0
     assert "python -m robustness harden" in capsys.readouterr().out
 

@@ -21,6 +21,7 @@ from robustness.report import comparison, maps
 from robustness.report import harden as results
 from robustness.report.blocks import Map
 from robustness.report.maps import BandMap, CellAxis, MapRow, Strip, Tick, Tile, band_position
+from robustness.runs import Analysis
 from robustness.runs.cases import RowSelection
 from robustness.statistics import Figures
 from robustness.statistics.choice import BEST, WORSE
@@ -43,7 +44,7 @@ def test_the_shares_of_the_map_are_those_of_the_rows(labelled: bool, seed: int) 
     column = "correct" if labelled else "consistent"
     groups = frame.groupby(["model", "condition"], observed=True)[column]
     means = groups.mean().astype(float)
-    measured = tiles(run.figures())
+    measured = tiles(Analysis(run).figures)
     assert len(measured) == len(means)
     for tile in measured:
         chosen = RowSelection.parse(tile.key, run.manifest.spec)
@@ -58,7 +59,7 @@ def test_the_shares_of_the_map_are_those_of_the_rows(labelled: bool, seed: int) 
 
 def test_originals_come_first_and_the_hardest_next() -> None:
     run = squares_run()
-    lines = maps.rows(run.figures(), "perturbed_accuracy")
+    lines = maps.rows(Analysis(run).figures, "perturbed_accuracy")
     first, *others = lines
     before = run.frame().drop_duplicates(["model", "image"]).groupby("model", observed=True)
     for model, share in before["clean_correct"].mean().to_dict().items():
@@ -70,11 +71,11 @@ def test_originals_come_first_and_the_hardest_next() -> None:
     assert means == sorted(means)
     together = next(row for row in others if "+" in row.label)
     assert {len(cells) for cells in together.cells.values()} == {1}, "a composition is one cell"
-    assert "Originals" not in [r.label for r in maps.rows(run.figures(), "consistency")]
+    assert "Originals" not in [r.label for r in maps.rows(Analysis(run).figures, "consistency")]
 
 
 def test_the_recommended_model_comes_first_and_cells_stand_under_their_severities() -> None:
-    figures = squares_run().figures()
+    figures = Analysis(squares_run()).figures
     by_rank = maps.run_map(figures)
     assert by_rank.badge == "", "two models tie"
     assert "SqueezeNet" in by_rank.columns[-1]
@@ -296,7 +297,7 @@ def test_the_camera_is_marked_between_the_strengths_of_a_run() -> None:
         "fog": maps.Span(0.5, 0.4, 0.9, "fog 0.5"),
         "contrast": maps.Span(0.3, 0.2, 0.4, "contrast 0.3"),
     }
-    figures = squares_run().figures()
+    figures = Analysis(squares_run()).figures
     fog, other = maps.camera_map(spans, figures).rows
     shares = next(r for r in maps.rows(figures, "perturbed_accuracy") if r.label == fog.label)
     names = [entry["model"] for entry in figures.summary]

@@ -48,7 +48,7 @@ from robustness.remedies import parse
 from robustness.report import harden, match
 from robustness.report.blocks import Map, Titled
 from robustness.report.failures import property_title
-from robustness.runs import Run, folder
+from robustness.runs import Analysis, Run, analysis
 from robustness.runs.cases import RowSelection
 from tests.matching.test_run import example
 from tests.support import pages
@@ -663,7 +663,7 @@ def world(
     world.texts["report"] = printed.partition("### Limits")[0]
     world.documents["gains"] = api.gains(world.run)
     world.documents["published"] = statistics.published(list(models.REGISTRY.names))
-    world.documents["under attack"] = world.run.figures().pairs_under_attack
+    world.documents["under attack"] = Analysis(world.run).figures.pairs_under_attack
     for view in VIEWS:
         app = pages.run(ROOT / "pages" / "evaluations.py", run=world.run.folder.name, view=view)
         world.pages[f"page {view}"] = pages.html(app)
@@ -734,7 +734,7 @@ def test_documents_agree(world: World) -> None:
     assert documents["fixes"] == report_["fixes"]
     assert documents["threshold"]["models"] == report_["thresholds"]
     told = api.open_run(str(world.run.folder)).summary().to_dict("records")
-    headline = folder.compute(world.run.folder, world.run.manifest).models
+    headline = analysis.compute_headline(world.run.folder, world.run.manifest).models
     entries: list[Any] = [*told, *headline]
     for entry in entries:
         same = summary[entry["model"]]
@@ -745,7 +745,7 @@ def test_documents_agree(world: World) -> None:
     for entry in chosen["models"]:
         same = summary[entry["model"]]
         assert entry["accuracy"] == same["clean_accuracy"]
-        if not world.run.figures().choice.unshared:
+        if not Analysis(world.run).figures.choice.unshared:
             for end in ("", "_low", "_high"):
                 found = same[f"{chosen['quantity']}{end}"]
                 assert entry[f"robust{end}"] == pytest.approx(found), end
@@ -768,7 +768,7 @@ def test_documents_agree(world: World) -> None:
                 assert entry[field] == same[f"consistency{end}"]
 
     for entry in documents["compare"][0]["differences"]:
-        if entry["condition"] is None and not world.run.figures().choice.unshared:
+        if entry["condition"] is None and not Analysis(world.run).figures.choice.unshared:
             for name in ("clean_accuracy", "perturbed_accuracy", "robust_accuracy"):
                 if entry[f"{name}_b"] is not None:
                     assert entry[f"{name}_b"] == pytest.approx(summary[entry["model"]][name])

@@ -26,6 +26,7 @@ from robustness.report.formats import FORMATS, rendered
 from robustness.report.run import REGISTRY, Question, RunFigures
 from robustness.report.tables import Table
 from robustness.report.threshold import THRESHOLD, ThresholdFigures
+from robustness.runs import Analysis
 from robustness.statistics.grid import grids
 from robustness.statistics.threshold import safe_thresholds
 from tests.support import pages
@@ -108,7 +109,7 @@ def made(whole: report.Report) -> dict[str, str]:
 def test_every_format_tells_the_same_figures(
     question: Question[Any], run: runs.Run, whole: report.Report, made: dict[str, str]
 ) -> None:
-    of = RunFigures(run)
+    of = RunFigures(Analysis(run))
     figures = of.answer(question)
     section = question.section(of)
     assert (section is None) == (question.title not in [s.title for s in whole.sections])
@@ -157,7 +158,7 @@ def test_a_question_without_what_it_needs_has_no_section(tmp_path: Path) -> None
     digests = pictures(tmp_path / "set", ["a.png", "b.png"])
     one = {"SqueezeNet": 0.5}
     bare = saved(tmp_path / "bare", digests, one, source=tmp_path / "set", labelled=False)
-    of = RunFigures(bare)
+    of = RunFigures(Analysis(bare))
     lacking = [q for q in REGISTRY if not all(need.met(of) for need in q.needs)]
     assert {q.name for q in lacking} >= {"accuracy", "classes", "trade_offs", "agreement"}
     assert not any(q.section(of) for q in lacking)
@@ -168,7 +169,7 @@ def test_an_option_changes_the_choice_alike_everywhere(
     run: runs.Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = api.choose(run, min_accuracy=0.99, margin=0.2)
-    of = RunFigures(run, options={"min_accuracy": 0.99, "margin": 0.2})
+    of = RunFigures(Analysis(run), {"min_accuracy": 0.99, "margin": 0.2})
     assert of.answer(CHOICE).chosen == chosen
     words = ["choose", str(run.folder), "--min-accuracy", "0.99", "--margin", "0.2", "--json"]
     assert main(words) == 0
@@ -190,7 +191,7 @@ def test_a_safe_threshold_is_the_same_everywhere(
     assert strong["error"]["suite"]["value"] == 0.0
     assert main(["threshold", str(made.folder), "--max-error", "0.2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
-    of = RunFigures(made, options={"max_error": 0.2})
+    of = RunFigures(Analysis(made), {"max_error": 0.2})
     assert of.answer(THRESHOLD).entries == found["models"]
     (chart,) = [b for b in THRESHOLD.blocks(of.answer(THRESHOLD)) if isinstance(b, Chart)]
     assert any(list(trace.y) == [0.0] for trace in chart.figure.data)  # the safe threshold

@@ -18,7 +18,7 @@ from robustness.measure.condition import Condition
 from robustness.models import Outputs
 from robustness.models import own as own_models
 from robustness.runs import calibrate
-from robustness.runs.calibrate import read_calibrations
+from robustness.runs.analysis import Analysis
 from robustness.statistics.calibration import fits_temperature
 from tests.support.saved_runs import performed, spec, use_stand_ins
 
@@ -88,8 +88,8 @@ def test_a_temperature_is_fitted_on_one_half_and_judged_on_the_other(evaluated: 
     assert before is not None
     assert after is not None
     assert after < 0.5 * before
-    assert read_calibrations(run) == {"SqueezeNet": found}
-    assert read_calibrations(runs.load(run.folder)) == {"SqueezeNet": found}
+    assert Analysis(run).calibrations == {"SqueezeNet": found}
+    assert Analysis(runs.load(run.folder)).calibrations == {"SqueezeNet": found}
 
 
 def test_copies_stay_together(evaluated: Evaluated) -> None:

@@ -36,10 +36,9 @@ from robustness.measure.condition import Condition
 from robustness.measure.measurement import Measurement
 from robustness.report.blocks import Titled
 from robustness.report.failures import property_title
-from robustness.runs import cases, files, notes
-from robustness.runs import folder as run_folder
+from robustness.runs import Analysis, cases, files, notes
+from robustness.runs.analysis import compute_headline
 from robustness.runs.cases import RowSelection
-from robustness.runs.embedding import read_maps
 
 FOG, BLUR = Condition.of({"fog": 0.6}), Condition.of({"gaussian_blur": 0.5})
 IMAGES = 48
@@ -98,7 +97,7 @@ def test_the_worse_slice_is_the_same_everywhere(
     assert "Brightness below" in capsys.readouterr().out
     (section,) = [s for s in report.of_run(run).sections if s.title == "Slices"]
     assert any("Brightness below" in str(block) for block in section.printed)
-    assert runs.load(run.folder).failures == found  # as kept beside the run
+    assert Analysis(runs.load(run.folder)).failures == found  # as kept beside the run
 
 
 @pytest.mark.parametrize(
@@ -117,7 +116,7 @@ def test_a_slice_in_words_has_shares_in_percent(column: str, value: str, title: 
 
 
 def test_changes_and_pairs_open_the_images_that_they_count(run: runs.Run) -> None:
-    found = run.failures
+    found = Analysis(run).failures
     for entry in found.changes:
         assert len(api.failing_images(run, entry["selection"])) == entry["n_images"]
     whole = [(e["before"], e["after"], e["n_images"]) for e in found.changes if not e["condition"]]
@@ -151,7 +150,7 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
     assert 0.5 < sum(made.explained) <= 1
     assert main(["failures", str(run.folder), "--map", "48", "--where", where, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(asdict(made)))
-    assert len(read_maps(run)) == 1
+    assert len(Analysis(run).maps) == 1
     assert "Map" in [section.title for section in report.of_run(run).sections]
     for refused in ("model=SqueezeNet", f"condition={FOG.id}"):
         with pytest.raises(ParameterError, match="one model and one condition"):
@@ -165,7 +164,7 @@ def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
 def test_a_selection_gives_its_images_to_lists_tables_and_archives(
     run: runs.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    where = next(entry["selection"] for entry in run.failures.slices if entry["worse"])
+    where = next(entry["selection"] for entry in Analysis(run).failures.slices if entry["worse"])
     rows = api.failing_images(run, where)
     assert sorted(row["image"] for row in rows) == [f"{at:02}.png" for at in range(IMAGES // 2)]
     assert main(["failures", str(run.folder), "--where", where, "--json"]) == 0
@@ -259,8 +258,8 @@ def _put(path: Path, instead: str) -> None:
 def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
     run: runs.Run, instead: str, tmp_path: Path
 ) -> None:
-    assert run.failures.slices
-    assert run_folder.compute(run.folder, run.manifest).models
+    assert Analysis(run).failures.slices
+    assert compute_headline(run.folder, run.manifest).models
     api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
     notes.update(run.folder, title="A title", note="A note")
     names = sorted(path.name for path in run.folder.iterdir() if path.is_file())
@@ -304,7 +303,7 @@ def test_pairs_of_a_partly_labelled_run_open_the_images_that_they_count(
         conditions=(FOG, attack),
         kept={name: rng.random((IMAGES, 2)) < 0.6 for name in names},
     )
-    (pair,) = made.failures.pairs
+    (pair,) = Analysis(made).failures.pairs
     for side in ("model", "other"):
         assert pair[f"{side}_only"] > 0
         assert len(api.failing_images(made, pair[f"{side}_selection"])) == pair[f"{side}_only"]

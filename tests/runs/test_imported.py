@@ -21,6 +21,7 @@ from robustness.base.errors import ParameterError, RunError
 from robustness.base.text import csv_cell, from_csv_cell
 from robustness.cli.main import main
 from robustness.metrics.scores import RESCALED
+from robustness.runs import Analysis
 from tests.support.onnx_files import small_model
 
 NAMES = [f"class {at}" for at in range(10)]
@@ -90,7 +91,7 @@ def test_all_probabilities_give_the_rows_of_the_direct_run(
     command = ["evaluate", "--predictions", str(asked / "elsewhere.parquet"), "--out"]
     assert main([*command, str(tmp_path / "runs"), "--classes", str(classes), "--json"]) == 0
     (summary,) = json.loads(capsys.readouterr().out)["summary"]
-    (wanted,) = direct.figures().summary
+    (wanted,) = Analysis(direct).figures.summary
     for name in ("perturbed_accuracy", "consistency_low", "divergence", "ssim", "condition_ece"):
         assert summary[name] == pytest.approx(wanted[name], abs=1e-5), name
     (folder,) = (tmp_path / "runs").iterdir()
@@ -132,14 +133,14 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     labels = [NAMES[at] for at in table["label"]]
     bare = table[["image", "condition"]].assign(prediction=best, label=labels, model="theirs")
     found = rb.evaluate_predictions(bare, out=tmp_path / "runs")
-    (told,), (wanted,) = found.figures().summary, direct.figures().summary
+    (told,), (wanted,) = Analysis(found).figures.summary, Analysis(direct).figures.summary
     for name in ("clean_accuracy", "perturbed_accuracy", "consistency", "drop_low"):
         assert told[name] == pytest.approx(wanted[name]), name
     assert told["condition_ece"] is None
     report.write(report.of_run(found), tmp_path / "report.html")
     assert "class 3" in (tmp_path / "report.html").read_text()
     copy = Path(shutil.copytree(found.folder, tmp_path / "others"))
-    assert runs.load(copy).figures().summary == [told]
+    assert Analysis(runs.load(copy)).figures.summary == [told]
     with pytest.raises(RunError, match="a table"):
         runs.reevaluation_plan(found.manifest)
     with pytest.raises(ParameterError, match="a table has no features"):
@@ -166,7 +167,7 @@ def test_a_top_5_needs_five_classes_or_all(
         classes=pd.Series(listed), probabilities=pd.Series(shares), label=[0, 2, 0, 2]
     )
     found = rb.evaluate_predictions(frame, classes=names)
-    (summary,) = found.figures().summary
+    (summary,) = Analysis(found).figures.summary
     assert summary["clean_accuracy_top5"] == expected
     assert (summary["perturbed_accuracy_top5"] is None) is (expected is None)
 

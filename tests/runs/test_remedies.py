@@ -19,6 +19,7 @@ from robustness.cli.main import main
 from robustness.measure.condition import Condition
 from robustness.measure.request import Request
 from robustness.remedies import parse_all
+from robustness.runs import Analysis
 from robustness.runs.remedies import remedy_figures
 from tests.support.saved_runs import (
     assert_same_rows,
@@ -93,7 +94,7 @@ def test_other_figures_are_those_of_the_run_without_remedies(
 ) -> None:
     with_them, without = both
     assert with_them.table().equals(without.table())
-    assert with_them.figures().summary == without.figures().summary
+    assert Analysis(with_them).figures.summary == Analysis(without).figures.summary
     assert not remedy_figures(without).gains
     assert not without.manifest.spec.remedies
     assert not any(turns.remedies for turns in without.manifest.latencies)

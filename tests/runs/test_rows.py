@@ -20,7 +20,7 @@ from robustness import runs
 from robustness.base.errors import RunError
 from robustness.measure.condition import Condition
 from robustness.measure.labels import CORRECTNESS
-from robustness.runs import results
+from robustness.runs import Analysis, analysis, results
 from robustness.runs import rows as row_files
 from robustness.runs.cases import SURVIVORS, WORST, RowSelection
 from robustness.runs.rows import Rows
@@ -227,22 +227,22 @@ def test_cases_equal_those_of_the_frame(run: runs.Run, kind: str, chosen: RowSel
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One for each time that figures are worked out from now on."""
     found: list[int] = []
-    real = Rows.figures
+    real = analysis.figures_of
 
     def fresh(rows: Rows) -> Figures:
         found.append(1)
         return real(rows)
 
-    monkeypatch.setattr(Rows, "figures", fresh)
+    monkeypatch.setattr(analysis, "figures_of", fresh)
     return found
 
 
 def test_kept_figures_equal_fresh_ones_and_are_worked_out_once(
     run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fresh, worked_out = run.rows.figures(), counted(monkeypatch)
-    first = run.figures()
-    kept = run.figures()
+    fresh, worked_out = analysis.figures_of(run.rows), counted(monkeypatch)
+    first = Analysis(run).figures
+    kept = Analysis(run).figures
     assert len(worked_out) == 1
     assert kept.classes == fresh.classes == first.classes
     check(tell(kept), tell(fresh))
@@ -255,7 +255,7 @@ def test_kept_figures_equal_fresh_ones_and_are_worked_out_once(
 def test_figures_that_may_be_wrong_are_worked_out_anew(
     harm: str, run: runs.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    expected = run.figures().summary
+    expected = Analysis(run).figures.summary
     file, worked_out = results.file(run.folder, results.FIGURES), counted(monkeypatch)
     if harm == "half":
         file.write_bytes(file.read_bytes()[:-200])
@@ -269,11 +269,11 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
     elif harm == "elsewhere":
         monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "of another installation"))
     elif harm == "other code":
-        monkeypatch.setattr("robustness.runs.run.code_digest", lambda _: "0")
+        monkeypatch.setattr(analysis, "code_digest", lambda _: "0")
     else:
         changes = {"content": "0"} if harm == "other rows" else {"status": runs.UNFINISHED}
         run = runs.Run(run.folder, replace(run.manifest, **changes), run.parts)
-    assert run.figures().summary == expected
+    assert Analysis(run).figures.summary == expected
     assert len(worked_out) == 1
 
 
@@ -281,7 +281,7 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
 def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
     before: bool, run: runs.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, file = run.figures().summary, results.file(run.folder, results.FIGURES)
+    expected, file = Analysis(run).figures.summary, results.file(run.folder, results.FIGURES)
     old = file.read_bytes()
     if not before:
         file.unlink()
@@ -292,17 +292,15 @@ def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as ending:
-        ending.setattr(
-            "robustness.runs.run.code_digest", lambda _: "0"
-        )  # so that they are worked out anew
+        ending.setattr(analysis, "code_digest", lambda _: "0")  # so that they are worked out anew
         ending.setattr(Path, "write_bytes", half)
         ending.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process clears nothing
         with pytest.raises(KeyboardInterrupt):
-            run.figures()
+            _ = Analysis(run).figures
     assert len(list(run.folder.glob(f".{file.name}.*"))) == 1
     assert (file.read_bytes() == old) if before else not file.exists()
     worked_out = counted(monkeypatch)
-    assert run.figures().summary == expected
+    assert Analysis(run).figures.summary == expected
     assert len(worked_out) == (0 if before else 1)
     for path in run.folder.glob(f".{file.name}.*"):
         path.unlink()

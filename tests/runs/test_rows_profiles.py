@@ -16,6 +16,7 @@ from robustness.measure.request import make_spec, read_request, suite_conditions
 from robustness.report import maps
 from robustness.report.run import RunFigures
 from robustness.report.threshold import THRESHOLD, certified
+from robustness.runs import Analysis
 from robustness.runs.cases import RowSelection
 from robustness.runs.comparison import flips
 from robustness.statistics import Figures
@@ -43,7 +44,7 @@ def made(root: Path, name: str = "run", camera: tuple[Condition, ...] = CAMERA) 
 
 def test_tables_have_one_row_and_rows_every_composition(tmp_path: Path) -> None:
     run = made(tmp_path)
-    figures, frame = run.figures(), run.frame()
+    figures, frame = Analysis(run).figures, run.frame()
     entries = [e for e in figures.by_perturbation if e["model"] == "SqueezeNet"]
     assert [entry["condition"] for entry in entries] == [YOUR_CAMERA, FOG.id]
     assert entries[0]["consistency"] == pytest.approx(1 - 20 * 3 / 600)
@@ -71,7 +72,8 @@ def test_a_selection_is_of_all_compositions(tmp_path: Path) -> None:
         both = RowSelection(model="SqueezeNet", perturbation=YOUR_CAMERA, conditions=(of_one.id,))
         assert run.cases.tally(both).images == images
         assert {row["condition"] for row in run.cases.both(both, 60)} <= {PARTS[5].id}
-    changes = [entry for entry in run.failures.changes if entry["condition"] == YOUR_CAMERA]
+    failures = Analysis(run).failures
+    changes = [entry for entry in failures.changes if entry["condition"] == YOUR_CAMERA]
     assert [entry["n_images"] for entry in changes if entry["model"] == "SqueezeNet"] == [20]
     with pytest.raises(ParameterError, match="composition"):
         api.embedding_map(run, f"model=SqueezeNet&condition={YOUR_CAMERA}")
@@ -91,7 +93,7 @@ def test_limits_are_on_the_profile(tmp_path: Path) -> None:
 
 def test_a_threshold_rests_on_one_composition_an_image(tmp_path: Path) -> None:
     run = made(tmp_path)
-    entries = {e["model"]: e for e in RunFigures(run).answer(THRESHOLD).entries}
+    entries = {e["model"]: e for e in RunFigures(Analysis(run)).answer(THRESHOLD).entries}
     frame = run.frame(model="SqueezeNet")
     place = run.rows.draws % np.uint64(len(PARTS))
     drawn = {name: PARTS[at].id for name, at in zip(DIGESTS, place.tolist(), strict=True)}
@@ -104,7 +106,7 @@ def test_a_threshold_rests_on_one_composition_an_image(tmp_path: Path) -> None:
     assert entry["error"][YOUR_CAMERA]["value"] == pytest.approx(
         1 - accepted["consistent"].astype(float).mean()
     )
-    of = RunFigures(run, options={"max_error": 0.2})
+    of = RunFigures(Analysis(run), {"max_error": 0.2})
     safe = certified(run, of.answer(THRESHOLD))["EfficientNetLite0"]
     assert safe is not None
     assert {*safe.conditions} == {part.id for part in (*PARTS, FOG)}
@@ -125,7 +127,7 @@ def test_runs_share_a_profile_of_equal_compositions_alone(tmp_path: Path) -> Non
 
 
 def test_a_profile_labels_its_row_of_the_map_like_a_perturbation(tmp_path: Path) -> None:
-    labels = [row.label for row in maps.run_map(made(tmp_path).figures()).rows]
+    labels = [row.label for row in maps.run_map(Analysis(made(tmp_path)).figures).rows]
     assert set(labels) - {"Originals"} == {"Your camera", "Fog effect"}
 
 

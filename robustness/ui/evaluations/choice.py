@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from robustness import gate, models, report
+from robustness import gate, models
 from robustness.base.errors import RobustnessError
 from robustness.base.options import changed
 from robustness.base.text import counted, plain
@@ -59,7 +59,7 @@ def show(run: Run, figures: RunFigures, entry: Listed) -> RunFigures:
                 limits.take_limits(run.folder)
                 limits.limits_input(run.folder)
             table.comparison_input(entry.folder.parent, [entry.folder.name])
-            report_button(partial(report.of_run, run), run.id)
+            report_button(partial(report_run.of_figures, RunFigures(figures.analysis)), run.id)
             with st.popover("Manage", icon=":material/more_horiz:"):
                 table.manage(entry)
             stories.present_button("the answer, the map and the worst images")
@@ -241,7 +241,7 @@ def _choose(
     if check is not None or changed(ChoiceOptions, criteria):
         try:
             ruled_out = {} if check is None else gate.exclusions(check, said=short)
-            own_figures = RunFigures(figures.run, figures.statistics, criteria)
+            own_figures = RunFigures(figures.analysis, criteria)
             return _chosen(run, criteria, ruled_out, own_figures), True
         except RobustnessError as error:
             st.error(plain(sentence(error)), icon=":material/error:")

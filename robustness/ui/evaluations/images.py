@@ -19,7 +19,7 @@ from robustness.report import failures
 from robustness.report.blocks import IMAGES
 from robustness.report.image import link_values
 from robustness.report.run import RunFigures
-from robustness.runs import Run, export
+from robustness.runs import Analysis, Run, export
 from robustness.runs.cases import RowSelection
 from robustness.ui import draw, shared
 from robustness.ui.draw import SELECTIONS, deselect
@@ -156,7 +156,7 @@ def _filters(figures: RunFigures) -> RowSelection:
         model=model_name,
         perturbation=perturbation_name,
         classes=tuple(indices.get(class_name, ())),
-        slices=_slice_input(figures.run),
+        slices=_slice_input(figures.analysis),
     )
 
 
@@ -166,10 +166,10 @@ def _filter(title: str, labels: Mapping[str, str]) -> str:
     return "" if name == ALL else name
 
 
-def _slice_input(run: Run) -> tuple[tuple[str, str], ...]:
+def _slice_input(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     """Draw the choice of a property and one of its values; return () for all images."""
     value_titles: dict[str, dict[str, str]] = {}
-    for entry in run.failures.slices:
+    for entry in analysis.failures.slices:
         column = entry["column"]
         value = entry["value"]
         value_titles.setdefault(column, {})[value] = failures.property_title(column, value)

@@ -37,7 +37,7 @@ from robustness.ui.inputs import (
 )
 from robustness.ui.live import stories
 from robustness.ui.session import RUN, do, fragment
-from robustness.ui.shared import opened_run
+from robustness.ui.shared import analysis_of, opened_run
 
 _PROFILE_FILE = "match.toml"
 _LABELLED_WIDTH = 224
@@ -154,7 +154,7 @@ def show(entry: Listed, request: MatchRequest) -> None:
                 reason = "The difference is not explained"
             st.caption(f"{reason}: nothing to evaluate. The profile is for comparison alone.")
         reference = _reference_run(entry, request, answer)
-        figures = None if reference is None else reference.figures()
+        figures = None if reference is None else analysis_of(reference).figures
         draw.draw(list(match.blocks(answer, figures)))
     labels = ", ".join(models.label(name) for name in request.settings.models)
     st.caption(

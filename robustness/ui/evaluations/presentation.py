@@ -187,7 +187,7 @@ def match_slides(answer: Match, reference: Run | None) -> list[Slide]:
     for production, simulation in answer.pairs[:MOST_PAIRS]:
         slides.append(partial(_draw_pair, production, simulation))
     if reference is not None:
-        figures = RunFigures(reference)
+        figures = RunFigures(shared.analysis_of(reference))
         camera = closing.profile_camera(reference.manifest.spec.profiles)
         if camera is None:
             camera = closing.matched_camera(answer, figures.statistics)

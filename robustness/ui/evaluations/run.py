@@ -22,10 +22,9 @@ from robustness.report.harm import RUN_MAP
 from robustness.report.ranking import RANKING
 from robustness.report.run import REGISTRY, RunFigures
 from robustness.report.threshold import THRESHOLD
-from robustness.runs import Listed, Run
+from robustness.runs import Analysis, Listed, Run
 from robustness.runs.cases import RowSelection
-from robustness.runs.embedding import IMAGES, embedding_map, read_maps
-from robustness.statistics import Figures
+from robustness.runs.embedding import IMAGES, embedding_map
 from robustness.ui import components, draw, jobs, session
 from robustness.ui.draw import SELECTIONS
 from robustness.ui.evaluations import choice as evaluation_choice
@@ -35,13 +34,7 @@ from robustness.ui.frame import boundary, fragment
 from robustness.ui.jobs import Work
 from robustness.ui.live import stories
 from robustness.ui.session import listed, new_in_link, one_of, place_of_own
-from robustness.ui.shared import cached
-
-
-@cached(8)
-def _figures(run: Run, classes: Sequence[tuple[str, str, Sequence[str]]]) -> Figures:
-    """The figures of ``run`` for the ``classes`` of its models: a file of labels may change."""
-    return RunFigures(run).statistics
+from robustness.ui.shared import analysis_of
 
 
 def show(run: Run, entry: Listed) -> None:
@@ -54,12 +47,11 @@ def show(run: Run, entry: Listed) -> None:
             )
         else:
             st.info("No image is measured yet.", icon=":material/hourglass_empty:")
-        draw.question(LEFT_OUT, RunFigures(run), _nothing_opens, "")
+        draw.question(LEFT_OUT, RunFigures(Analysis(run)), _nothing_opens, "")
         return
     with st.spinner(f"Computing the figures of {run.row_count:,} rows …", show_time=True):
-        groups = models.by_labels(run.manifest.spec.model_names)
-        classes = [(labels.title, labels.key, names) for labels, names in groups]
-        figures = RunFigures(run, _figures(run, classes))
+        figures = RunFigures(analysis_of(run))
+        _ = figures.statistics  # worked out while the spinner shows
     if VIEW not in st.query_params and any(new_in_link(link) is not None for link in SELECTIONS):
         st.session_state.pop(VIEW, None)  # Back and Forward: the selection decides about the view
     if stories.is_presented():
@@ -131,7 +123,7 @@ def _draw_view(view: str, run: Run, figures: RunFigures) -> None:
             continue
         drawn_figures = draw.question(question, figures, preview, run.id)
         if question is MAP:
-            _map_expander(run)
+            _map_expander(figures.analysis)
         elif question is THRESHOLD:
             table.acceptance_button(drawn_figures)
         elif question is FIXES:
@@ -163,12 +155,13 @@ def _draw_choice(figures: RunFigures) -> None:
     draw.draw(blocks)
 
 
-def _map_expander(run: Run) -> None:
+def _map_expander(analysis: Analysis) -> None:
     """Draw what makes a map of features; nothing where the images cannot be read again."""
+    run = analysis.run
     if not run.finished or run.is_from_table:
         return
     title = "Map: how far perturbed images move in the features of a model"
-    if read_maps(run):
+    if analysis.maps:
         title = "Make another map"
     with st.expander(title):
         _map_form(run)

@@ -21,10 +21,10 @@ from robustness.base.text import counted, plain, visible
 from robustness.measure.condition import perturbation_label
 from robustness.report.run import RunFigures
 from robustness.report.threshold import THRESHOLD, ThresholdInUse, certified
-from robustness.runs import MAX_TITLE, Listed, TaskRequest, folder, keeping, notes
+from robustness.runs import MAX_TITLE, Listed, TaskRequest, analysis, keeping, notes
 from robustness.runs import jobs as run_jobs
+from robustness.runs.analysis import Headline
 from robustness.runs.comparison import differences_in_setup
-from robustness.runs.folder import Headline
 from robustness.runs.jobs import Job, outside_job, read_queue
 from robustness.runs.keeping import DAY
 from robustness.statistics.choice import NAMES
@@ -454,7 +454,7 @@ def _headline(entry: Listed) -> Headline | None:
     manifest = entry.manifest
     if manifest is None or manifest.status != runs.FINISHED:
         return Headline()
-    stored = folder.stored(entry.folder, manifest)
+    stored = analysis.read_headline(entry.folder, manifest)
     if stored:
         return stored
     computed = RESULT_CACHE.get(_headline_key(entry))
@@ -474,7 +474,7 @@ def _compute_headline(entry: Listed) -> None:
     """Compute the figures of a finished run for ``_headline``."""
     assert entry.manifest is not None
     try:
-        headline = folder.compute(entry.folder, entry.manifest)
+        headline = analysis.compute_headline(entry.folder, entry.manifest)
     except Exception as error:  # a defect of ours, or of a plugin: the other runs have figures
         note_error(error)
         logging.getLogger(__name__).exception("The figures of %s", entry.folder)

@@ -20,8 +20,8 @@ from robustness.perturbations import REGISTRY
 from robustness.report import harden
 from robustness.report.fixes import CALIBRATION, FIXES, OTHER_MODEL, REMEDIES, REMEDY
 from robustness.report.run import RunFigures
-from robustness.runs import Listed, Run, TrainingRequest
-from robustness.runs.calibrate import add_calibrated, calibrate, free_name, read_calibrations
+from robustness.runs import Analysis, Listed, Run, TrainingRequest
+from robustness.runs.calibrate import add_calibrated, calibrate, free_name
 from robustness.ui import draw, session
 from robustness.ui import jobs as ui_jobs
 from robustness.ui.evaluations import table
@@ -118,7 +118,7 @@ def _fit(run: Run, model_names: Sequence[str], calibration: Work) -> None:
 def _add_calibrated(run: Run, model_names: Sequence[str]) -> str:
     """Add the calibrated models, and return the sentence that says so."""
     session.require(Action.CHANGE_MODELS)
-    calibrations = read_calibrations(run)
+    calibrations = Analysis(run).calibrations
     added = []
     for model_name in model_names:
         record = add_calibrated(calibrations[model_name], free_name(model_name))

@@ -17,7 +17,7 @@ from robustness import models, report, runs
 from robustness.report import harm
 from robustness.report.blocks import Text, Titled
 from robustness.report.fixes import REMEDIES
-from robustness.runs import jobs
+from robustness.runs import Analysis, jobs
 from robustness.runs.calibrate import Calibration
 from robustness.statistics import TOO_FEW
 from robustness.ui.draw import _customdata
@@ -109,9 +109,9 @@ def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view
     notes = [b.text for section in own for b in section.printed if isinstance(b, Text)]
     assert not [note for note in notes if note not in words]
     if view == "compare":
-        assert escape(run.figures().choice.sentences[0]) in html(app)
+        assert escape(Analysis(run).figures.choice.sentences[0]) in html(app)
         (drawn,) = pages.components(app, "map")
-        figures = run.figures()
+        figures = Analysis(run).figures
         told_map = harm.keyed_map(figures, figures.choice)
         assert drawn["html"] == told_map.drawing.html
         for titled in [block for block in told.brief if isinstance(block, Titled)][:2]:
@@ -169,8 +169,7 @@ def test_one_button_fits_every_temperature_and_one_adds_those_that_help(
 
     form = "robustness.ui.evaluations.train"
     monkeypatch.setattr(f"{form}.calibrate", fit)
-    for module in (form, "robustness.report.fixes"):
-        monkeypatch.setattr(f"{module}.read_calibrations", lambda _: saved)
+    monkeypatch.setattr(Analysis, "calibrations", saved)
     app = shown(squares_run(images=120), view="fix")
     assert "calibration error" not in html(app)
     app.button(key="calibrate").click().run()

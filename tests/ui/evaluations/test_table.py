@@ -24,9 +24,8 @@ from robustness.base.text import share
 from robustness.measure.condition import Condition
 from robustness.measure.request import study_conditions
 from robustness.report.maps import BandMap
-from robustness.runs import folder as run_folder
+from robustness.runs import Analysis, analysis, notes
 from robustness.runs import manifest as manifests
-from robustness.runs import notes
 from robustness.statistics.pairs import verdict_text
 from robustness.ui import components
 from robustness.ui.evaluations import table as run_table
@@ -87,7 +86,7 @@ def test_every_run_is_in_the_table_and_a_foreign_folder_has_its_reason(folder: P
     assert table.loc["first", "Images"] == 12
     assert table.loc["first", "Tags"] == "night, v2"
     for name in NAMES:
-        (best, *_) = runs.load(folder / name).figures().summary
+        (best, *_) = Analysis(runs.load(folder / name)).figures.summary
         assert table.loc[name, "First model"] == models.label(best["model"])
         assert table.loc[name, "Consistency"] == pytest.approx(100 * best["consistency"])
     assert "3 runs" in texts(app)
@@ -100,14 +99,14 @@ def test_figures_come_while_the_page_is_open_and_are_tried_once(
 ) -> None:
     for name in NAMES:
         (folder / name / "headline.json.gz").unlink()
-    compute = run_folder.compute
+    compute = analysis.compute_headline
 
-    def compute_but_one(run: Path, *others: Any) -> run_folder.Headline:
+    def compute_but_one(run: Path, *others: Any) -> analysis.Headline:
         if run.name == "third":
             raise ZeroDivisionError
         return compute(run, *others)
 
-    monkeypatch.setattr(run_folder, "compute", compute_but_one)
+    monkeypatch.setattr(analysis, "compute_headline", compute_but_one)
     for path in (folder / "second").glob("*.parquet"):
         path.write_bytes(b"no rows")
     works: list[Callable[[], object]] = []
