@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from benchmarks.support.claim_simulation import Random, logistic
-from robustness.statistics import Cost, Criteria, choose
-from robustness.statistics.choice import Candidate
+from robustness.models.variant import Variant
+from robustness.remedies import REGISTRY, parse
+from robustness.statistics import Criteria, choose
 from robustness.statistics.grid import ConditionKey, Grid
 
 NAMES = ("SqueezeNet", "EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
@@ -33,7 +34,7 @@ TRUTHS = {
 }
 """The accuracy of each model."""
 IMAGES = (60, 500)
-REMEDIES = 6
+REMEDIES = REGISTRY.names[:6]
 REMEDY_RUNS = 200
 ACTED = (0.05, 1.0)
 """Shares of the images on which remedies that do nothing act."""
@@ -81,18 +82,18 @@ def _right(hard: NDArray[np.float64], at: float, rng: Random) -> NDArray[np.int8
 
 def behind_nothing(
     made: Made, levels: Sequence[float], acted: float, rng: Random
-) -> list[Candidate]:
-    """Each model behind ``REMEDIES`` that act on the share ``acted`` of the images for nothing.
+) -> dict[Variant, Grid]:
+    """Each model behind ``REMEDIES``, as if these acted on the share ``acted`` for nothing.
 
     The predictions for these images are drawn anew, with the same chances of being correct.
     """
-    found = []
+    found = {}
     for grid, at in zip(made.grids, levels, strict=True):
-        for number in range(REMEDIES):
+        for remedy in REMEDIES:
             places = rng.random(len(grid.images)) < acted
             right = np.where(places[:, None], _right(made.hard, at, rng), grid.flags("correct"))
-            own = replace(grid, model=f"{grid.model}+{number}", read=partial(_cells, right))
-            found.append(Candidate(own, own.model, str(number), grid.model, None, Cost()))
+            variant = Variant((grid.model,), parse(remedy))
+            found[variant] = replace(grid, model=variant.name, read=partial(_cells, right))
     return found
 
 
@@ -109,7 +110,8 @@ def remedies_that_do_nothing() -> None:
             rng = np.random.default_rng(images)
             for _ in range(REMEDY_RUNS):
                 made = drawn(levels, images, rng)
-                found = choose(made, Criteria(), more=behind_nothing(made, levels, acted, rng))
+                behind = behind_nothing(made, levels, acted, rng)
+                found = choose(made, Criteria(), variants=behind)
                 wrong += len(found.best) < len(found.models)
                 sure += (found.certainty or 0.0) >= SURE
                 high.append(found.models[0]["robust"] - 0.6)

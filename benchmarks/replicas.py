@@ -36,7 +36,7 @@ from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
 from robustness.base.files import put_whole
 from robustness.measure.request import IMAGENET_C_SUITE, SEVERITIES, make_spec, suite_conditions
-from robustness.measure.rows import REMEDY, stored
+from robustness.measure.rows import BASE, stored
 from robustness.runs import files
 from robustness.runs.files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part
 
@@ -82,7 +82,7 @@ def replicated(
     kept = [name for name in spec.model_names if models is None or name in models]
     spec = spec.of_models(kept)
     table = run.table().filter(pc.is_in(run.table()["model"], pa.array(spec.model_names)))
-    table = table.append_column(REMEDY, pa.nulls(len(table), REMEDY.type))
+    table = table.append_column(BASE, pa.nulls(len(table), BASE.type))
     original = _Original(table.combine_chunks(), len(kept) * len(spec.conditions))
     drawn = np.random.default_rng(seed).integers(0, original.images, count)
     folder.mkdir(parents=True)

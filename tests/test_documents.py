@@ -241,7 +241,7 @@ def test_the_budget_can_be_read_and_names_every_limit_beside_it(tmp_path: Path) 
     (text,) = blocks("toml", document)
     (tmp_path / "budget.toml").write_text(text, encoding="utf-8")
     budget = gate.read_budget(tmp_path / "budget.toml")
-    assert [rule.on_remedies for rule in budget.rules] == [False, False, False, True]
+    assert [rule.on_variants for rule in budget.rules] == [False, False, False, True]
     assert budget.baseline == "baseline"
     assert all(name in document for name in gate.LIMITS)
 

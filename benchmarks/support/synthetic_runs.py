@@ -61,12 +61,12 @@ def saved(
 
     ``kept`` gives the answers (images, conditions) of a model instead. A file of rows holds
     ``each`` images. ``changed`` makes another row of one, of its image and its condition, by their
-    places; with ``remedies`` it adds a trial of each.
+    places; with ``remedies`` it makes those of variants, too.
     """
     chosen = tuple(conditions) or study_conditions()
     framings = tuple((name, Framing()) for name in shares)
     spec = Request(tuple((name, f"sha256:{name}") for name in shares), chosen, framings, seed=3)
-    spec = replace(spec, remedies=tuple(remedies))
+    spec = spec.with_remedies(remedies)
     rng = np.random.default_rng(0)
     size = (len(digests), len(chosen))
     answers = {
@@ -132,10 +132,14 @@ def _chunk(
     rows = []
     positions = []
     for place, (name, digest) in enumerate(items, start=start):
-        for model in spec.model_names:
+        bases = dict.fromkeys(spec.model_names, "")
+        bases |= {variant.name: variant.base for variant in spec.variants}
+        for model, base in bases.items():
             for at, condition in enumerate(spec.conditions):
-                stays = bool(answers[model][place, at])
-                row = measurement(name, digest, model, condition, stays, labelled, place + at)
+                known = base or model
+                stays = bool(answers[known][place, at])
+                row = measurement(name, digest, known, condition, stays, labelled, place + at)
+                row = replace(row, model=model, base=base)
                 rows.append(changed(row, place, at) if changed else row)
                 positions.append(place)
     return Chunk(

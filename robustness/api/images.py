@@ -45,14 +45,21 @@ from robustness.measure import strength as sweeps
 from robustness.measure.condition import Condition
 from robustness.measure.domain import Domain, read_domain
 from robustness.measure.labels import true_class
-from robustness.measure.loop import loader_with_remedies
 from robustness.measure.measurement import Measurement
 from robustness.measure.options import ViewOptions
 from robustness.measure.request import Request, domain_spec, make_spec
-from robustness.measure.rows import NUMBERS, own_scores, to_frame, to_table
+from robustness.measure.rows import (
+    BASE,
+    NUMBERS,
+    own_scores,
+    to_frame,
+    to_table,
+    to_whole_table,
+)
 from robustness.measure.search import SmallestBreak
 from robustness.measure.strength import Break, labelled
 from robustness.models import Classifier
+from robustness.models import variant as variants
 from robustness.models.record import ModelRecord, labels_of_names
 from robustness.perturbations import check_seed
 from robustness.remedies import parse
@@ -373,7 +380,8 @@ def evaluate_pictures(
 ) -> pd.DataFrame:
     """Evaluate a few images and return the rows, with the columns of ``Run.frame``.
 
-    Nothing is kept. With remedies in ``spec`` the last column lists the predictions behind each.
+    Nothing is kept. With remedies in ``spec``, the rows of each model behind each follow those of
+    the models; they have predictions alone, and the last column is their ``base``.
 
     ``pictures`` maps names to images: the path of a file, a sample as ``sample:coffee``, a PIL
     image, or an array (H, W, 3) of any size, uint8 or floating point in [0, 1]. Floating point
@@ -401,11 +409,10 @@ def evaluate_pictures(
         if row.image in true_classes:
             row = labelled(row, true_classes[row.image])
         rows.append(row)
-    frame = to_frame(to_table(rows, [0] * len(rows)).select([*NUMBERS, *own_scores()]))
-    if not spec.remedies:
-        return frame
-    trials: Any = [[trial._asdict() for trial in row.remedies] for row in rows]
-    return frame.assign(remedies=trials)
+    names = [*NUMBERS, *own_scores()]
+    if spec.variants:
+        names.append(BASE.name)
+    return to_frame(to_whole_table(rows, [0] * len(rows)).select(names))
 
 
 def _picture(
@@ -488,7 +495,7 @@ def sweep(
     spec = make_spec(chosen, conditions, **options)
     picture = _picture("image", image, spec, None, (options["fit"], options["side"]))
     truth = None if label is None else true_class("image", str(label), chosen)
-    load = loader_with_remedies(parse(remedy), chosen) if remedy else known_models.load
+    load = variants.loader(parse(remedy), chosen) if remedy else known_models.load
     progress = sweeps.sweep(
         picture, [perturbation], chosen, load=load, steps=steps, seed=options["seed"]
     )

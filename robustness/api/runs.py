@@ -64,7 +64,7 @@ from robustness.runs import calibrate as run_calibrate
 from robustness.runs import embedding as maps
 from robustness.runs import export as run_export
 from robustness.runs.cases import Failures
-from robustness.runs.remedies import remedy_figures
+from robustness.runs.remedies import measured_gains
 from robustness.statistics import Criteria, ModelChoice
 from robustness.statistics.options import ChoiceOptions
 from robustness.statistics.threshold import MAX_ERROR
@@ -270,7 +270,7 @@ def gains(run: Run) -> list[dict[str, Any]]:
     Each dictionary has the fields of ``runs.remedies.Gain``, and the ``milliseconds`` that the
     remedy adds for one image, None if unknown. Shares are in [0, 1]. Empty without remedies.
     """
-    return remedy_figures(run).as_rows()
+    return measured_gains(run).as_rows()
 
 
 @checked_call

@@ -226,7 +226,7 @@ def _perform(
 
 def _document(run: Run) -> dict[str, Any]:
     from robustness import runs
-    from robustness.runs.remedies import remedy_figures
+    from robustness.runs.remedies import measured_gains
 
     copies = 0
     summary: Sequence[Mapping[str, Any]] = []
@@ -246,7 +246,7 @@ def _document(run: Run) -> dict[str, Any]:
         "startup_seconds": round(run.manifest.startup_seconds, 3),
         "summary": summary,
         "by_perturbation": by_perturbation,
-        "remedies": remedy_figures(run).as_rows(),
+        "remedies": measured_gains(run).as_rows(),
     }
 
 

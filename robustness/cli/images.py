@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from robustness.measure.measurement import Measurement
     from robustness.measure.request import Request
     from robustness.measure.strength import Break
+    from robustness.models.variant import Variant
     from robustness.remedies import Chain
     from robustness.report import Titled
 
@@ -93,15 +94,23 @@ def predict_command(options: argparse.Namespace) -> None:
 
     documents: list[dict[str, Any]] = []
     tables: list[Titled] = []
+    row_of = {(row.image, row.model): row for row in rows}
     for row in rows:
+        if row.base:
+            continue
+        of_variants = {
+            variant: row_of[row.image, variant.name]
+            for variant in spec.variants
+            if row.model in variant.models
+        }
         image = options.images[int(row.image)]
         label = label_index(row.model, true_classes[int(row.image)])
-        documents.append(_prediction_document(image, row, label))
+        documents.append(_prediction_document(image, row, label, of_variants))
         # Without a condition and a true class there is nothing to judge.
         with_verdict = options.under is not None or label is not None
         tables.append(_prediction_table(image, row, label, with_verdict=with_verdict))
-        if row.remedies:
-            tables.append(_remedy_table(image, row, label))
+        if of_variants:
+            tables.append(_variant_table(image, row, label, of_variants))
     if options.json:
         console.print_json({"predictions": documents})
     else:
@@ -117,7 +126,12 @@ def picture(options: argparse.Namespace, image: str, framings: Sequence[Framing]
     return load_picture(picture_file(image), framings, name=image, overrides=overrides)
 
 
-def _prediction_document(image: str, row: Measurement, label: int | None) -> dict[str, Any]:
+def _prediction_document(
+    image: str,
+    row: Measurement,
+    label: int | None,
+    of_variants: Mapping[Variant, Measurement],
+) -> dict[str, Any]:
     from robustness.measure.labels import is_correct
 
     document: dict[str, Any] = {
@@ -130,15 +144,15 @@ def _prediction_document(image: str, row: Measurement, label: int | None) -> dic
             for index, probability in zip(row.top5, row.top5_probabilities, strict=True)
         ],
     }
-    if row.remedies:
+    if of_variants:
         document["remedies"] = [
             {
-                "remedy": trial.remedy,
-                "consistent": row.clean_top1 == trial.top1,
-                "correct": is_correct(label, trial.top1),
-                **_class_document(row.model, trial.top1, trial.probability),
+                "remedy": variant.chain.id,
+                "consistent": row.clean_top1 == behind.top1,
+                "correct": is_correct(label, behind.top1),
+                **_class_document(row.model, behind.top1, behind.probability),
             }
-            for trial in row.remedies
+            for variant, behind in of_variants.items()
         ]
     return document
 
@@ -172,22 +186,26 @@ def _prediction_table(
     return Titled(caption, Table(("Class", "Confidence"), cells))
 
 
-def _remedy_table(image: str, row: Measurement, label: int | None) -> Titled:
-    """Return a table of the predictions behind each remedy."""
+def _variant_table(
+    image: str,
+    row: Measurement,
+    label: int | None,
+    of_variants: Mapping[Variant, Measurement],
+) -> Titled:
+    """Return a table of the predictions of the variants of a model."""
     from robustness import models
-    from robustness.remedies import parse
     from robustness.report import Titled
     from robustness.report.tables import Table, verdict_of
 
     judged = {**row.as_row(), "label": label}
     cells = []
-    for trial in row.remedies:
-        verdict = verdict_of({**judged, "top1": trial.top1, "probability": trial.probability})
+    for variant, behind in of_variants.items():
+        verdict = verdict_of({**judged, "top1": behind.top1, "probability": behind.probability})
         cells.append(
             (
-                parse(trial.remedy).label,
-                models.class_name(row.model, trial.top1),
-                share(trial.probability),
+                variant.chain.label,
+                models.class_name(row.model, behind.top1),
+                share(behind.probability),
                 verdict.said,
             )
         )
@@ -284,7 +302,7 @@ def study_command(options: argparse.Namespace) -> None:
         for original in pictures
     }
     rows: list[Measurement] = []
-    total = len(pictures) * len(model_names) * len(conditions)
+    total = len(pictures) * (len(model_names) + len(spec.variants)) * len(conditions)
     console.progress(f"loading {', '.join(model_names)} ...")
     for row in evaluate(spec, pictures):
         rows.append(labelled(row, true_classes[row.image]))
@@ -296,7 +314,7 @@ def study_command(options: argparse.Namespace) -> None:
     sources = [(original.name, original.source) for original in pictures]
     document: dict[str, Any] = {
         "manifest": provenance_record(spec, sources),
-        "summary": summarise(rows),
+        "summary": summarise([row for row in rows if not row.base]),
         "measurements": [row.as_row() for row in rows],
     }
     if options.out is not None:
@@ -349,9 +367,9 @@ def sweep_command(options: argparse.Namespace) -> None:
     from robustness import models, report
     from robustness.measure.condition import Condition
     from robustness.measure.labels import true_class
-    from robustness.measure.loop import loader_with_remedies
     from robustness.measure.request import make_spec
     from robustness.measure.strength import Break, labelled, sweep
+    from robustness.models.variant import loader
     from robustness.perturbations import REGISTRY
     from robustness.remedies import parse_all
 
@@ -366,7 +384,7 @@ def sweep_command(options: argparse.Namespace) -> None:
     original = picture(options, options.image, list(spec.by_framing))
     # Before any work, as this refuses a remedy that the models cannot use.
     chains = parse_all(options.remedies)
-    loaders = {chain: loader_with_remedies(chain, model_names) for chain in chains}
+    loaders = {chain: loader(chain, model_names) for chain in chains}
 
     def run_sweep(chain: Chain | None) -> list[Measurement | Break]:
         suffix = "" if chain is None else f" with {chain.id}"

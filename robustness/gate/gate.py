@@ -50,16 +50,17 @@ from robustness.measure.condition import Condition, named, perturbation_label, p
 from robustness.measure.domain import Domain, domain_of
 from robustness.measure.request import Request
 from robustness.models.record import model_name
+from robustness.models.variant import Variant
 from robustness.report.facts import own_preprocessing, trained_on
 from robustness.report.run import RunFigures
 from robustness.report.tables import flat, in_brackets
 from robustness.report.threshold import THRESHOLD
 from robustness.runs import Analysis, Run, compare
 from robustness.runs.comparison import paired_grids
-from robustness.runs.remedies import RemediedModel, remedied_models, remedied_names
 from robustness.statistics import FEWEST
 from robustness.statistics.domain import FIGURES as DOMAIN_FIGURES
 from robustness.statistics.domain import judge_domain
+from robustness.statistics.grid import Grid
 from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, ROUNDING, UNTESTED
 from robustness.statistics.limits import outcome as outcome_of
 from robustness.statistics.pairs import changes
@@ -111,7 +112,7 @@ class Rule(StrictTable):
     """A table ``[[limit]]`` of the file: some limits, and where they apply.
 
     ``model`` and ``perturbation`` are patterns like those of file names. A ``model`` with a "+" is
-    for models behind remedies; other patterns are for models without remedies. Without a
+    for variants, which are models behind remedies; other patterns are for models. Without a
     ``perturbation`` the limits apply to all conditions together. ``strength`` restricts them to one
     strength. ``breaking_level`` is the consistency below which a model counts as broken.
     """
@@ -207,8 +208,8 @@ class Rule(StrictTable):
         return self
 
     @property
-    def on_remedies(self) -> bool:
-        """Whether the limits are on models behind remedies."""
+    def on_variants(self) -> bool:
+        """Whether the limits are on variants: models behind remedies."""
         return "+" in self.model
 
     def fits(self, model: str, perturbation: str | None, strength: float | None) -> bool:
@@ -269,18 +270,18 @@ class Budget:
         rule: Rule,
         models: Sequence[str],
         conditions: Sequence[Condition],
-        remedied: Sequence[str] = (),
+        variants: Sequence[str] = (),
     ) -> None:
         """Raise ``ParameterError`` for a pattern of ``rule`` that matches nothing in a run.
 
-        ``models`` and ``conditions`` are those of the run, and ``remedied`` are the ids of its
-        models behind remedies.
+        ``models``, ``conditions`` and ``variants`` are those of the run; models and variants are
+        names.
         """
         model_names = list(models)
-        if rule.on_remedies:
-            model_names += remedied
+        if rule.on_variants:
+            model_names += variants
         if not any(fnmatchcase(name, rule.model) for name in model_names):
-            if rule.on_remedies and not remedied:
+            if rule.on_variants and not variants:
                 raise ParameterError(
                     f"{self.path}: expected a run that tried remedies for "
                     f"{rule.model!r}, got one without.",
@@ -298,7 +299,7 @@ class Budget:
         if rule.strength is None:
             return
         for condition in conditions:
-            for name in [*models, *remedied]:
+            for name in [*models, *variants]:
                 if rule.fits(name, condition.name, condition.strength):
                     return
         raise ParameterError(
@@ -464,18 +465,18 @@ def check(
     """Check ``run`` against ``budget``.
 
     ``baseline`` is the run to compare with for limits on regression. With ``remedies``, each limit
-    on a model without a remedy counts for the model behind each remedy of ``run`` as well.
+    on a model counts for each of its variants in ``run`` as well.
 
     Raises ``ParameterError`` if a limit cannot be checked, because it matches nothing in the run,
     needs labels or needs several strengths, and ``RunError`` for a run without rows.
     """
     spec = run.manifest.spec
-    remedied: list[RemediedModel] = []
-    if remedies or any(rule.on_remedies for rule in budget.rules):
-        remedied = remedied_models(run, run.rows.grids())
-    remedied_ids = [model.id for model in remedied]
+    variant_grids: dict[Variant, Grid] = {}
+    if remedies or any(rule.on_variants for rule in budget.rules):
+        variant_grids = run.rows.variant_grids()
+    variant_names = [variant.name for variant in variant_grids]
     for rule in budget.rules:
-        budget.check_patterns(rule, spec.model_names, spec.pooled_conditions, remedied_ids)
+        budget.check_patterns(rule, spec.model_names, spec.pooled_conditions, variant_names)
     if baseline is None and budget.compares:
         raise ParameterError(
             f"{budget.path}: a limit on regression needs a run to compare with: give a baseline."
@@ -486,12 +487,12 @@ def check(
     notes += own_preprocessing([spec])
     rules: Sequence[Rule] = budget.rules
     if remedies:
-        rules = _rules_with_remedies(rules, remedied)
-    limited_models = []
-    for model in remedied:
-        if any(rule.on_remedies and fnmatchcase(model.id, rule.model) for rule in rules):
-            limited_models.append(model)
-    tables = _read_tables(run, baseline, limited_models)
+        rules = _rules_with_variants(rules, list(variant_grids))
+    limited = {}
+    for variant, grid in variant_grids.items():
+        if any(rule.on_variants and fnmatchcase(variant.name, rule.model) for rule in rules):
+            limited[variant] = grid
+    tables = _read_tables(run, baseline, limited)
     verdict_by_limit: dict[tuple[str, str, str], Verdict] = {}
     for rule in rules:
         verdicts = [*_verdicts(budget, rule, tables), *_accepting(rule, run)]
@@ -505,7 +506,7 @@ def check(
     if budget.domain is not None:
         names = list(spec.model_names)
         if remedies:
-            names += remedied_ids
+            names += variant_names
         verdicts += _domain_verdicts(budget, names, tables)
     return Check(run, budget, tuple(verdicts), tuple(notes))
 
@@ -551,19 +552,19 @@ def _domain_verdicts(budget: Budget, model_names: Sequence[str], tables: Tables)
     return verdicts
 
 
-def _rules_with_remedies(rules: Sequence[Rule], remedied: Sequence[RemediedModel]) -> list[Rule]:
-    """Return ``rules`` with a copy of each after it for the models behind remedies that it fits.
+def _rules_with_variants(rules: Sequence[Rule], variants: Sequence[Variant]) -> list[Rule]:
+    """Return ``rules`` with a copy of each after it for the variants that it fits.
 
-    A rule fits a model behind a remedy if it fits all models that this consists of.
+    A rule fits a variant if it fits all models of the variant.
     """
     extended = []
     for rule in rules:
         extended.append(rule)
-        if rule.on_remedies:
+        if rule.on_variants:
             continue
-        for model in remedied:
-            if all(fnmatchcase(name, rule.model) for name in model.names):
-                extended.append(rule.model_copy(update={"model": escape(model.id)}))
+        for variant in variants:
+            if all(fnmatchcase(name, rule.model) for name in variant.models):
+                extended.append(rule.model_copy(update={"model": escape(variant.name)}))
     return extended
 
 
@@ -572,30 +573,30 @@ class Tables:
     """The figures that limits are compared with.
 
     ``figures`` are those of the run, and ``differences`` are from the baseline to the run, both
-    with entries of models behind remedies. ``remedied`` are the ids of the latter. ``unchanged``
-    are the models that have the same weights and preprocessing as in the baseline. ``labelled`` is
-    the number of images with a label.
+    with entries of ``variants``, which are names. ``unchanged`` are the models and variants that
+    have the same weights and preprocessing as in the baseline. ``labelled`` is the number of images
+    with a label.
     """
 
     figures: Sequence[Entry]
     differences: Sequence[Entry]
-    remedied: Set[str]
+    variants: Set[str]
     unchanged: Set[str]
     labelled: int
 
 
-def _read_tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedModel]) -> Tables:
-    """Return the figures of ``run`` and of its models ``remedied``, and what they changed by."""
+def _read_tables(run: Run, baseline: Run | None, variants: Mapping[Variant, Grid]) -> Tables:
+    """Return the figures of ``run`` and of its ``variants``, and what they changed by."""
     statistics = Analysis(run).figures
-    remedied_grids = [model.grid for model in remedied]
-    tables_of_remedied = model_tables(remedied_grids)
-    summaries = [*statistics.summary, *(tables.summary for tables in tables_of_remedied)]
+    grids = list(variants.values())
+    tables_of_variants = model_tables(grids)
+    summaries = [*statistics.summary, *(tables.summary for tables in tables_of_variants)]
     figures: list[Entry] = []
     for summary in summaries:
         # A rule without a perturbation fits entries without one.
         figures.append({**summary, "condition": None, "perturbation": None, "strength": None})
     figures += statistics.by_perturbation
-    for tables in tables_of_remedied:
+    for tables in tables_of_variants:
         figures += tables.by_perturbation
 
     differences: list[Entry] = []
@@ -603,16 +604,15 @@ def _read_tables(run: Run, baseline: Run | None, remedied: Sequence[RemediedMode
     if baseline is not None:
         differences += compare(baseline, run).differences
         unchanged = _unchanged_models(baseline.manifest.spec, run.manifest.spec)
-        unchanged |= {model.id for model in remedied if unchanged.issuperset(model.names)}
-        if remedied:
-            models_before = remedied_models(baseline, baseline.rows.grids())
-            grids_before = [model.grid for model in models_before]
+        unchanged |= {variant.name for variant in variants if unchanged.issuperset(variant.models)}
+        if variants:
+            grids_before = list(baseline.rows.variant_grids().values())
             digests = (baseline.rows.axes.digests, run.rows.axes.digests)
-            differences += changes(paired_grids((grids_before, remedied_grids), digests))
+            differences += changes(paired_grids((grids_before, grids), digests))
     return Tables(
         figures=figures,
         differences=differences,
-        remedied={model.id for model in remedied},
+        variants={variant.name for variant in variants},
         unchanged=unchanged,
         labelled=statistics.labelled,
     )
@@ -634,9 +634,9 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
     """Yield the verdicts of ``rule``, but for those on what a safe threshold accepts."""
     figures = tables.figures
     differences = tables.differences
-    if not rule.on_remedies:
-        figures = _without_remedies(figures, tables.remedied)
-        differences = _without_remedies(differences, tables.remedied)
+    if not rule.on_variants:
+        figures = _without(figures, tables.variants)
+        differences = _without(differences, tables.variants)
     for limit, bound in rule.limits.items():
         if limit in ACCEPTING:
             continue
@@ -652,8 +652,8 @@ def _verdicts(budget: Budget, rule: Rule, tables: Tables) -> Iterator[Verdict]:
                     yield verdict
 
 
-def _without_remedies(entries: Sequence[Entry], remedied: Set[str]) -> list[Entry]:
-    return [entry for entry in entries if entry["model"] not in remedied]
+def _without(entries: Sequence[Entry], variants: Set[str]) -> list[Entry]:
+    return [entry for entry in entries if entry["model"] not in variants]
 
 
 def _judged(limit: str, bound: float, entry: Entry, tables: Tables) -> Verdict | None:
@@ -894,7 +894,7 @@ def _reason(budget: Budget, limit: str, rule: Rule) -> str:
         reason = "the run has no attack on labelled images"
     elif limit == ATTACK:
         reason = f"the run has no attack {rule.perturbation}"
-    elif limit in ACCEPTING and rule.on_remedies:
+    elif limit in ACCEPTING and rule.on_variants:
         reason = (
             "predictions behind a remedy have no probabilities; leave out the limit or the remedies"
         )
@@ -918,7 +918,8 @@ def rule_out(
     """
 
     def has_model(run: Run, rule: Rule) -> bool:
-        names = [*run.manifest.spec.model_names, *remedied_names(run)]
+        spec = run.manifest.spec
+        names = [*spec.model_names, *(variant.name for variant in spec.variants)]
         return any(fnmatchcase(name, rule.model) for name in names)
 
     def reasons(run: Run) -> dict[str, str]:

@@ -4,7 +4,7 @@ The similarity of features is rescaled, so that unrelated images (the floor) are
 are never negative, so even unrelated photographs have a similarity of 0.3 to 0.8. Only measured
 from that floor can similarities be compared between models and stages.
 
-Remedies are tried on the same images and conditions, by the same model.
+Variants, which are models behind remedies, are measured on the same images and conditions.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,17 +25,17 @@ from numpy.typing import NDArray
 from robustness import metrics, models
 from robustness.base import settings
 from robustness.base.code_digest import code_digest
-from robustness.base.errors import ParameterError
 from robustness.base.files import read_regular, write_whole
 from robustness.images import decoding
 from robustness.images.framing import Framing, Picture, study_image
 from robustness.images.pixels import round_to_grid
 from robustness.measure.condition import Condition
-from robustness.measure.measurement import Batch, Measurement, RemediedPrediction
+from robustness.measure.measurement import Batch, Measurement
 from robustness.measure.request import Request
 from robustness.metrics.scores import RESCALED, rescaled, top_k
 from robustness.models import Classifier, ModelRecord, Outputs
-from robustness.models.passes import remedied_outputs
+from robustness.models.passes import chain_outputs
+from robustness.models.variant import Variant
 from robustness.perturbations import Images
 from robustness.remedies import Chain
 
@@ -155,121 +156,142 @@ _AT_ONCE = 16
 """Images per forward pass with all their views, to keep memory flat."""
 
 
-class Trials:
-    """Asks models of one framing behind remedies about a batch.
+Prediction = tuple[int, float]
+"""The top-1 class and its probability."""
 
-    The predictions of several models together are computed once for all of them.
+
+class _Variants:
+    """Measures the variants of ``spec``, whose models see images alike, on one batch.
+
+    A variant is asked about the images that its first model was asked about and, where it combines
+    several, about the attacks on each of the others. Its rows come once all have been asked.
     """
 
-    def __init__(self, load: Callable[..., Classifier]) -> None:
+    def __init__(self, spec: Request, load: Callable[..., Classifier]) -> None:
+        self._spec = spec
         self._load = load
-        self._joint: dict[tuple[str, str], list[Floats]] = {}
-        self._joint_attacked: dict[tuple[str, str, int], Mapping[int, Floats]] = {}
+        # By variant and image, for the original and then each condition: the predictions, of which
+        # there are several under an attack.
+        self._predictions: dict[str, list[list[list[Prediction]]]] = {}
 
-    def tried(
-        self,
-        spec: Request,
-        batch: Batch,
-        classifier: Classifier,
-        rows: Sequence[Sequence[Measurement]],
-    ) -> list[list[Measurement]]:
-        """The ``rows`` of ``classifier`` for ``batch``, with a trial of each remedy of ``spec``."""
-        measurements = [list(of_image) for of_image in rows]
-        for chain in spec.remedies:
-            probabilities = self._probabilities(spec, batch, classifier, chain)
-            for image, of_image in enumerate(measurements):
-                clean, *plain = probabilities[image]
-                adaptive = self._attacked(spec, batch, classifier, chain, image)
-                for index, row in enumerate(of_image):
-                    worse = _worse(plain[index], adaptive.get(index), row, clean)
-                    trial = RemediedPrediction(chain.id, *_top(clean), *_top(worse))
-                    of_image[index] = replace(row, remedies=(*row.remedies, trial))
-        return measurements
+    def measured(
+        self, batch: Batch, name: str, rows: Sequence[Sequence[Measurement]]
+    ) -> Iterator[list[list[Measurement]]]:
+        """The rows of each variant of which the model ``name`` is the last.
 
-    def _probabilities(
-        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain
-    ) -> list[Floats]:
-        """By image, the probabilities (1 + conditions, classes), the original first."""
-        idle = [index for index, condition in enumerate(spec.conditions, 1) if condition.idle]
-        has_attacks = any(condition.needs_model for condition in spec.conditions)
-        key = chain.id, classifier.record.labels().key
-        # An attack makes other images for each model, so the predictions for them are not shared.
-        if chain.several_models and key in self._joint and not has_attacks:
-            return self._joint[key]
-        classifiers = [classifier, *self._others(spec, classifier, chain)]
-        by_image = []
-        for frames in batch.frames:
-            probabilities = _chain_probabilities(chain, classifiers, frames, spec.classes)
-            probabilities[idle] = probabilities[0]
-            by_image.append(probabilities)
-        if chain.several_models:
-            self._joint[key] = by_image
-        return by_image
-
-    def _others(self, spec: Request, classifier: Classifier, chain: Chain) -> Iterator[Classifier]:
-        """The other models of ``spec`` with the same classes, if ``chain`` takes several."""
-        for name in partners(chain, classifier.record.name, spec.model_names):
-            yield self._load(name, side=classifier.side)
-
-    def _attacked(
-        self, spec: Request, batch: Batch, classifier: Classifier, chain: Chain, image: int
-    ) -> Mapping[int, Floats]:
-        """Probabilities for one image, attacked through ``chain``, by the index of the condition.
-
-        Empty without attacks, and where ``chain`` takes several models but there is no other.
+        ``batch`` has the attacks on this model, and ``rows`` are its rows.
         """
-        attacks = {
-            index: condition
-            for index, condition in enumerate(spec.conditions)
-            if condition.needs_model
-        }
-        key = chain.id, classifier.record.labels().key, image
-        if not attacks or key in self._joint_attacked:
-            return self._joint_attacked.get(key, {})
-        others = list(self._others(spec, classifier, chain))
-        if chain.several_models and not others:
-            return {}  # such a chain is the model itself
-        remedied = classifier.with_remedies(chain, others)
-        probabilities: dict[int, Floats] = {}
-        for index, condition in attacks.items():
-            attacked = condition.against(batch.pictures[image], spec.seed, remedied)
-            outputs = remedied(attacked[None])
-            if spec.classes:
-                outputs = among(outputs, spec.classes)
-            probabilities[index] = outputs.probabilities[0]
-        if chain.several_models:
-            self._joint_attacked[key] = probabilities
-        return probabilities
+        side = batch.frames.shape[2]
+        for variant in self._spec.variants:
+            if name not in variant.models:
+                continue
+            classifiers = [self._load(model, side=side) for model in variant.models]
+            self._ask(variant, classifiers, batch, is_first=name == variant.models[0])
+            if name != variant.models[-1]:
+                continue
+            yield [
+                self._rows(variant, classifiers, batch.pictures[image], image, of_image)
+                for image, of_image in enumerate(rows)
+            ]
 
-
-def partners(chain: Chain, name: str, names: Sequence[str]) -> list[str]:
-    """The models in ``names`` with the classes of ``name``, if ``chain`` takes several."""
-    if not chain.several_models:
-        return []
-    key = models.REGISTRY[name].labels().key
-    return [
-        other for other in names if other != name and models.REGISTRY[other].labels().key == key
-    ]
-
-
-def loader_with_remedies(chain: Chain, names: Sequence[str]) -> Callable[..., Classifier]:
-    """A replacement for ``models.load`` that puts ``chain`` before each classifier.
-
-    A chain of several models asks those of ``names`` with the same classes. Raises
-    ``ParameterError`` if such a chain has no second model.
-    """
-    for name in names:
-        if chain.several_models and not partners(chain, name, names):
-            raise ParameterError(
-                f"{chain.id} combines models: expected another one with the classes and image "
-                f"size of {name}, got none. Add one, or leave the remedy out."
+    def _ask(
+        self, variant: Variant, classifiers: Sequence[Classifier], batch: Batch, *, is_first: bool
+    ) -> None:
+        """Predict the images of ``batch``; those of attacks alone if others were asked before."""
+        conditions = self._spec.conditions
+        if is_first:
+            by_condition = range(1 + len(conditions))
+            self._predictions[variant.name] = [[[] for _ in by_condition] for _ in batch.frames]
+            asked = [0, *(at for at, each in enumerate(conditions, 1) if not each.idle)]
+        else:
+            asked = [at for at, each in enumerate(conditions, 1) if each.needs_model]
+        if not asked:
+            return
+        for image, frames in enumerate(batch.frames):
+            probabilities = _chain_probabilities(
+                variant.chain, classifiers, frames[asked], self._spec.classes
             )
+            for at, prediction in zip(asked, _top(probabilities), strict=True):
+                self._predictions[variant.name][image][at].append(prediction)
 
-    def load(name: str, *, side: int) -> Classifier:
-        others = [models.load(partner, side=side) for partner in partners(chain, name, names)]
-        return models.load(name, side=side).with_remedies(chain, others)
+    def _rows(
+        self,
+        variant: Variant,
+        classifiers: Sequence[Classifier],
+        picture: Picture,
+        image: int,
+        rows: Sequence[Measurement],
+    ) -> list[Measurement]:
+        """The rows of one image; ``rows`` are those of one of the variant's ``classifiers``."""
+        (original,), *by_condition = self._predictions[variant.name][image]
+        of_variant = []
+        for condition, row, predictions in zip(
+            self._spec.conditions, rows, by_condition, strict=True
+        ):
+            reference = None
+            if not variant.chain.several_models:
+                reference = row.clean_top1
+            if condition.needs_model:
+                if row.label is not None:
+                    reference = row.label
+                good_class = original[0] if reference is None else reference
+                first, *others = classifiers
+                behind = first.with_remedies(variant.chain, others)
+                attacked = self._attacked(condition, picture, behind)
+                prediction = _worst(predictions, attacked, original, good_class)
+            else:
+                (prediction,) = predictions or [original]
+            of_variant.append(_variant_row(variant, row, original, prediction, reference))
+        return of_variant
 
-    return load
+    def _attacked(self, condition: Condition, picture: Picture, behind: Classifier) -> Prediction:
+        """The prediction for the attack on the variant itself."""
+        outputs = behind(condition.against(picture, self._spec.seed, behind)[None])
+        if self._spec.classes:
+            outputs = among(outputs, self._spec.classes)
+        (prediction,) = _top(outputs.probabilities)
+        return prediction
+
+
+def _worst(
+    transferred: Sequence[Prediction], attacked: Prediction, original: Prediction, good_class: int
+) -> Prediction:
+    """The first prediction of another class than ``good_class``, else that for the own attack.
+
+    An attack on the models alone may succeed where that through the remedies fails, and it has
+    nothing to break where the original is predicted otherwise.
+    """
+    for prediction in (*transferred, attacked, original):
+        if prediction[0] != good_class:
+            return prediction
+    return attacked
+
+
+def _variant_row(
+    variant: Variant,
+    row: Measurement,
+    original: Prediction,
+    prediction: Prediction,
+    reference: int | None,
+) -> Measurement:
+    """``row`` of one of the models with the predictions of ``variant`` instead."""
+    return replace(
+        row,
+        model=variant.name,
+        base=variant.base,
+        reference=reference,
+        clean_top1=original[0],
+        clean_probability=original[1],
+        top1=prediction[0],
+        probability=prediction[1],
+        retained_probability=math.nan,
+        clean_top5=(),
+        clean_top5_probabilities=(),
+        top5=(),
+        top5_probabilities=(),
+        scores={},
+        stages={},
+    )
 
 
 def among(outputs: Outputs, classes: Sequence[int]) -> Outputs:
@@ -295,25 +317,17 @@ def _chain_probabilities(
 
     asks = [partial(ask, classifier) for classifier in classifiers]
     parts = [
-        remedied_outputs(chain, asks, images[start : start + _AT_ONCE])[0]
+        chain_outputs(chain, asks, images[start : start + _AT_ONCE])[0]
         for start in range(0, len(images), _AT_ONCE)
     ]
     return np.concatenate(parts)
 
 
-def _top(probabilities: Floats) -> tuple[int, float]:
-    best = int(probabilities.argmax())
-    return best, float(probabilities[best])
-
-
-def _worse(plain: Floats, adaptive: Floats | None, row: Measurement, clean: Floats) -> Floats:
-    """The worse of two predictions under attack: incorrect or, without a label, changed."""
-    if adaptive is None:
-        return plain
-    good_class = int(clean.argmax()) if row.label is None else row.label
-    if int(plain.argmax()) != good_class:
-        return plain
-    return adaptive
+def _top(probabilities: Floats) -> list[Prediction]:
+    """The prediction of each row of ``probabilities`` (N, classes)."""
+    top1 = probabilities.argmax(axis=1)
+    best = probabilities[np.arange(len(top1)), top1]
+    return list(zip(top1.tolist(), best.tolist(), strict=True))
 
 
 def frames(pictures: Sequence[Picture], conditions: Sequence[Condition], seed: int) -> Images:
@@ -475,11 +489,14 @@ def answers(
 ) -> Iterator[list[list[Measurement]]]:
     """The result of ``measure_batch`` for each model, with the attacks of ``spec`` on that model.
 
+    The rows of each variant follow those of the last of its models.
+
     ``batches`` hold the same images in each framing of the models. ``labels`` replaces the images'
     own labels. Raises ``GradientError`` for a model that cannot be attacked.
     """
-    request_of = {framing: spec.of_models(names) for framing, names in spec.by_framing.items()}
-    trials_of = {framing: Trials(load) for framing in request_of}
+    variants_of = {}
+    for framing, names in spec.by_framing.items():
+        variants_of[framing] = _Variants(spec.of_models(names), load)
     for name, framing in spec.framings:
         classifier = load(name, side=framing.side)  # anew if the memory budget had it released
         batch = batches[framing]
@@ -490,9 +507,8 @@ def answers(
             batch = replace(batch, pictures=pictures)
         attacked = _with_attacks(spec, batch, classifier)
         rows = measure_batch(spec, attacked, classifier)
-        if spec.remedies:
-            rows = trials_of[framing].tried(request_of[framing], attacked, classifier, rows)
         yield rows
+        yield from variants_of[framing].measured(attacked, name, rows)
 
 
 def _with_attacks(spec: Request, batch: Batch, classifier: Classifier) -> Batch:
@@ -524,7 +540,7 @@ def evaluate(
     *,
     load: Callable[..., Classifier] = models.load,
 ) -> Iterator[Measurement]:
-    """Yield the rows by image, model and condition.
+    """Yield the rows by image, model and condition, those of variants after their models.
 
     Models of one framing share the perturbed images; each predicts the original and all conditions
     in one batch. Closing the iterator stops the work. Raises ``WeightsError`` if a model cannot be

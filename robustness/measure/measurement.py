@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,15 @@ from numpy.typing import NDArray
 from robustness.images.framing import Picture
 from robustness.perturbations import Images
 
-
-class RemediedPrediction(NamedTuple):
-    """The predictions of the same model behind a remedy, for the original and the condition.
-
-    ``remedy`` is a ``Chain.id``. Under an attack ``top1`` is the worse of two predictions: for the
-    image attacked without the remedy, and for one attacked through it.
-    """
-
-    remedy: str
-    clean_top1: int
-    clean_probability: float
-    top1: int
-    probability: float
+_NOT_OF_VARIANTS = (
+    "retained_probability",
+    "clean_top5",
+    "clean_top5_probabilities",
+    "top5",
+    "top5_probabilities",
+    "stages",
+)
+"""What the rows of variants lack, beside the scores."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,11 @@ class Measurement:
     probability; ``retained_probability`` is that of the original's class under the condition.
     ``scores`` holds every metric by name, feature metrics also by their names in
     ``features.RESCALED``; ``stages`` holds them for each stage.
+
+    In the row of a variant ``model`` is its name and ``base`` that of the model that it changes.
+    Such a row has predictions alone: without scores, stages, top-5 and ``retained_probability``.
+    ``reference`` is the class with which ``top1`` is compared, if it is not ``clean_top1``: without
+    a label, what the base predicts for the original.
     """
 
     image: str
@@ -62,12 +63,14 @@ class Measurement:
     top5_probabilities: tuple[float, ...]
     scores: Mapping[str, float]
     stages: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    remedies: tuple[RemediedPrediction, ...] = ()
     profile: str = ""
+    base: str = ""
+    reference: int | None = None
 
     @property
     def consistent(self) -> bool:
-        return self.clean_top1 == self.top1
+        reference = self.clean_top1 if self.reference is None else self.reference
+        return self.top1 == reference
 
     def as_row(self) -> dict[str, Any]:
         """The measurement as a flat JSON-ready row; the PSNR of equal images is None."""
@@ -76,13 +79,16 @@ class Measurement:
             del row["profile"]
         scores = row.pop("scores")
         stages = row.pop("stages")
-        remedies = row.pop("remedies")
+        del row["reference"]
         for name, value in scores.items():
             row[name] = value if np.isfinite(value) else None
         row["consistent"] = self.consistent
         row["stages"] = stages
-        if remedies:
-            row["remedies"] = [remedy._asdict() for remedy in self.remedies]
+        if not self.base:
+            del row["base"]
+            return row
+        for name in _NOT_OF_VARIANTS:
+            del row[name]
         return row
 
 

@@ -1,4 +1,4 @@
-"""A request: models, conditions, seed, framing and remedies; enough to get the same rows again.
+"""A request: models, variants, conditions, seed and framing; enough to get the same rows again.
 
 As a TOML file::
 
@@ -65,9 +65,10 @@ from robustness.measure.condition import Condition, StoredCondition, StoredTable
 from robustness.measure.domain import Domain, domain_of
 from robustness.measure.options import RequestOptions
 from robustness.models.record import REGISTRY as MODELS
+from robustness.models.variant import Variant, variants_of
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import SAVED_AS_JPEG, Perturbation, check_seed
-from robustness.remedies import Chain, parse, parse_all
+from robustness.remedies import Chain, parse_all
 
 
 def framing(fit: str | None, side: int | None, name: str | None = None) -> Framing:
@@ -205,8 +206,9 @@ class Request:
 
     ``models`` are (name, hash of its weight file), and ``framings`` (name, how the model sees the
     images), in the same order. If there are ``classes``, which are indices, predictions are among
-    them alone. Each of the ``remedies`` is tried on every image and condition. ``domain`` is what
-    the conditions cover, if they were made for one. ``digest`` is the key of cached results.
+    them alone. The ``variants`` are of these models, each of models that see images alike, and are
+    measured on the same images and conditions. ``domain`` is what the conditions cover, if they
+    were made for one. ``digest`` is the key of cached results.
     """
 
     __pydantic_config__ = CONFIG
@@ -223,13 +225,24 @@ class Request:
     ]
     seed: Annotated[int, parsed_by(check_seed)] = 0
     classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(max_length=100_000)] = ()
-    remedies: tuple[Annotated[Chain, parsed_by(parse)], ...] = ()
+    variants: tuple[Variant, ...] = ()
     domain: Annotated[Domain | None, parsed_by(domain_of)] = None
 
     @model_validator(mode="after")
     def _check_framings(self) -> Self:
         if [name for name, _ in self.framings] != [name for name, _ in self.models]:
             raise RefusedError("expected a framing for each model, in their order")
+        return self
+
+    @model_validator(mode="after")
+    def _check_variants(self) -> Self:
+        for variant in self.variants:
+            if not any(set(variant.models) <= set(names) for names in self.by_framing.values()):
+                raise RefusedError(
+                    f"expected variants of models that see images alike, got {variant.name}"
+                )
+        if len({variant.name for variant in self.variants}) < len(self.variants):
+            raise RefusedError("expected each variant once")
         return self
 
     def framing_of(self, name: str) -> Framing:
@@ -264,8 +277,28 @@ class Request:
             )
         return framings[0]
 
+    @property
+    def remedies(self) -> tuple[Chain, ...]:
+        """The remedies that are tried, each once, in the order of the variants."""
+        return tuple(dict.fromkeys(variant.chain for variant in self.variants))
+
+    def with_remedies(self, chains: Iterable[Chain]) -> Request:
+        """The same request with a variant of each model for each of ``chains``, and no others.
+
+        A chain that combines models makes one variant of all that have the same classes and see
+        images alike, and none of a model that is alone.
+        """
+        variants: list[Variant] = []
+        for chain in chains:
+            if chain.several_models:
+                for names in self.by_framing.values():
+                    variants += variants_of(names, chain)
+            else:
+                variants += variants_of(self.model_names, chain)
+        return replace(self, variants=tuple(variants))
+
     def of_models(self, names: Sequence[str]) -> Request:
-        """The same request for some of its models, in the order of ``names``.
+        """The same request for some of its models, in the order of ``names``, and their variants.
 
         Raises ``KeyError`` for a model that it does not have.
         """
@@ -275,6 +308,7 @@ class Request:
             self,
             models=tuple((name, hashes[name]) for name in names),
             framings=tuple((name, framings[name]) for name in names),
+            variants=tuple(each for each in self.variants if set(each.models) <= set(names)),
         )
 
     @property
@@ -306,8 +340,8 @@ class Request:
         # Left out where they are empty: the key of requests without them stays as it was.
         if self.classes:
             document["classes"] = list(self.classes)
-        if self.remedies:
-            document["remedies"] = [chain.id for chain in self.remedies]
+        if self.variants:
+            document["variants"] = [variant.as_dict() for variant in self.variants]
         if self.domain is not None:
             document["domain"] = self.domain.as_dict()
         return document
@@ -360,8 +394,8 @@ def make_spec(
     framings = tuple((name, framing(options["fit"], options["side"], name)) for name in names)
     conditions = tuple(dict.fromkeys(conditions))
     _check_profiles(conditions)
-    chains = parse_all(options["remedies"])
-    return Request(hashes, conditions, framings, check_seed(options["seed"]), remedies=chains)
+    request = Request(hashes, conditions, framings, check_seed(options["seed"]))
+    return request.with_remedies(parse_all(options["remedies"]))
 
 
 def domain_spec(

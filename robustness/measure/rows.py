@@ -288,11 +288,24 @@ NUMBERS = tuple(
 MAX_PLUGIN_COLUMNS = 64
 """The most columns of plugins' metrics in one table."""
 
-REMEDY = pa.field("remedy", pa.string())
-"""The last column of files of rows: null, or the remedy of a row that has the next two alone."""
+BASE = pa.field("base", pa.string())
+"""The last column of files of rows: the model that a variant changes; null in rows of models."""
 
-REMEDIED_KEYS = ("position", "model", "condition", "perturbation")
-REMEDIED = ("clean_top1", "clean_probability", "top1", "probability")
+OF_VARIANTS = (
+    "position",
+    "label",
+    "model",
+    "condition",
+    "perturbation",
+    "clean_top1",
+    "clean_probability",
+    "top1",
+    "probability",
+    "consistent",
+    "clean_correct",
+    "correct",
+)
+"""The columns that rows of variants have, beside ``BASE``; the others are null there."""
 
 
 def own_scores() -> tuple[str, ...]:
@@ -311,9 +324,9 @@ def schema(plugin_columns: Sequence[str]) -> pa.Schema:
 
 
 def stored(plugin_columns: Sequence[str]) -> pa.Schema:
-    """The columns of files of rows: those of ``schema`` but ``NOT_STORED``, and ``REMEDY``."""
+    """The columns of files of rows: those of ``schema`` but ``NOT_STORED``, and ``BASE``."""
     fields = [field for field in schema(plugin_columns) if field.name not in NOT_STORED]
-    return pa.schema([*fields, REMEDY])
+    return pa.schema([*fields, BASE])
 
 
 def dictionary(plugin_columns: Sequence[str]) -> list[dict[str, str]]:
@@ -362,24 +375,47 @@ def to_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
     return pa.table(arrays, schema(plugin_columns))
 
 
-def to_stored(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
-    """``rows`` as files have them, and after them those of the predictions with remedies."""
-    remedied_rows = []
+def to_whole_table(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """The ``rows`` of models as ``to_table`` has them with ``BASE``, then those of variants.
+
+    Rows of variants lack all but ``OF_VARIANTS`` and what follows from the image or the request.
+    """
+    table = to_table(*_part_of(rows, positions, variants=False))
+    table = table.append_column(BASE, pa.nulls(len(table), BASE.type))
+    of_variants, positions_of_variants = _part_of(rows, positions, variants=True)
+    if not of_variants:
+        return table
+    column_of = {column.name: column for column in COLUMNS}
+    arrays = []
+    for field in table.schema:
+        column = column_of.get(field.name)
+        if field.name == "position":
+            arrays.append(pa.array(positions_of_variants, field.type))
+        elif field.name == BASE.name:
+            arrays.append(pa.array([row.base for row in of_variants], field.type))
+        elif column is not None and (field.name in OF_VARIANTS or not column.stored):
+            arrays.append(column.array(of_variants))
+        else:
+            arrays.append(pa.nulls(len(of_variants), field.type))
+    return pa.concat_tables([table, pa.table(arrays, table.schema)])
+
+
+def _part_of(
+    rows: Sequence[Measurement], positions: Sequence[int], *, variants: bool
+) -> tuple[list[Measurement], list[int]]:
+    """Those of ``rows`` that are of variants, or those that are not, and their positions."""
+    part: list[Measurement] = []
+    positions_of_part: list[int] = []
     for row, position in zip(rows, positions, strict=True):
-        for prediction in row.remedies:
-            remedied_rows.append(
-                {
-                    "position": position,
-                    "model": row.model,
-                    "condition": row.condition,
-                    "perturbation": row.perturbation,
-                    **prediction._asdict(),
-                }
-            )
-    plain = to_table(rows, positions).drop_columns(list(NOT_STORED))
-    plain = plain.append_column(REMEDY, pa.nulls(len(rows), REMEDY.type))
-    remedied = pa.Table.from_pylist(remedied_rows, stored(own_scores()))
-    return pa.concat_tables([plain, remedied])
+        if bool(row.base) == variants:
+            part.append(row)
+            positions_of_part.append(position)
+    return part, positions_of_part
+
+
+def to_stored(rows: Sequence[Measurement], positions: Sequence[int]) -> pa.Table:
+    """``rows`` as files have them: those of models, and after them those of variants."""
+    return to_whole_table(rows, positions).drop_columns(list(NOT_STORED))
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

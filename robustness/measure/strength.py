@@ -314,7 +314,8 @@ def labelled(event: Event, truth: str | None) -> Event:
     """
     if not isinstance(event, Measurement | Break | Transfer):
         return event
-    return replace(event, label=label_index(event.model, truth))
+    base = getattr(event, "base", "")  # of the row of a variant, which has its classes
+    return replace(event, label=label_index(base or event.model, truth))
 
 
 COARSE = 5

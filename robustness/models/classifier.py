@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustness.base.errors import ParameterError, WeightsError
 from robustness.models.engine import Floats, ForwardPass, Gradients, Network
-from robustness.models.passes import RemediedGradients, RemediedPass
+from robustness.models.passes import ChainGradients, ChainPass
 from robustness.models.record import ModelRecord
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ class Classifier:
         network: Callable[[], Network],
         side: int,
         key: str = "",
-        remedied: tuple[Chain, Sequence[Classifier]] | None = None,
+        behind: tuple[Chain, Sequence[Classifier]] | None = None,
     ) -> None:
         """``forward`` predicts; ``network()`` makes the same model in TensorFlow's graph.
 
         ``network`` is called when the graph is first needed. Classifiers with the same ``key``
         predict the same, in other processes too; it is empty where no key can identify the model.
-        ``remedied`` are the remedies that ``forward`` applies, and the classifiers behind them.
+        ``behind`` are the remedies that ``forward`` applies, and the classifiers behind them.
         """
         self.record = record
         self.side = side
@@ -85,7 +85,7 @@ class Classifier:
         self._make_network = network
         self._loading = threading.Lock()
         self._network: Network | None = None
-        self._remedied = remedied
+        self._behind = behind
         self._calibrated: dict[str, Classifier] = {}
 
     @property
@@ -126,11 +126,11 @@ class Classifier:
             key = "-".join([*keys, chain.id])
         return Classifier(
             self.record,
-            RemediedPass([classifier.forward for classifier in classifiers], chain),
+            ChainPass([classifier.forward for classifier in classifiers], chain),
             network=lambda: self.graph,
             side=self.side,
             key=key,
-            remedied=(chain, classifiers),
+            behind=(chain, classifiers),
         )
 
     def calibrated(self, record: ModelRecord) -> Classifier:
@@ -152,9 +152,9 @@ class Classifier:
         A temperature does not change the order of the classes, so an image that fools one of the
         two classifiers also fools the other.
         """
-        if self._remedied is None:
+        if self._behind is None:
             return self
-        chain, classifiers = self._remedied
+        chain, classifiers = self._behind
         if chain.last.temperature == 1:
             return self
         # Models together have no temperature, so there is one classifier behind this one.
@@ -242,18 +242,18 @@ class Classifier:
         return self.forward.exact and self.graph.exact
 
     @property
-    def gradients(self) -> Gradients | RemediedGradients:
+    def gradients(self) -> Gradients | ChainGradients:
         """The pass that gives gradients for attacks, compiled on first access.
 
         It goes through the remedies; for several models together it is the mean. Raises
         ``GradientError`` for a model that cannot be differentiated.
         """
-        if self._remedied is None:
+        if self._behind is None:
             return self.graph.gradients
-        chain, classifiers = self._remedied
+        chain, classifiers = self._behind
 
         def first_probabilities(views: Floats) -> Floats:
             return classifiers[0](views).probabilities
 
         gradients = [classifier.gradients for classifier in classifiers]
-        return RemediedGradients(gradients, chain, first_probabilities)
+        return ChainGradients(gradients, chain, first_probabilities)

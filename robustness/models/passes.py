@@ -399,7 +399,7 @@ if TYPE_CHECKING:
     from robustness.remedies import Chain
 
 
-class RemediedPass:
+class ChainPass:
     """The ``ForwardPass`` of a model behind the remedies of ``chain``.
 
     ``forwards`` is the pass of the model, or the passes of several for a chain that averages or
@@ -412,7 +412,7 @@ class RemediedPass:
         self.engine = forwards[0].engine
         self.stages = forwards[0].stages
         self.model = None
-        # Predictions are those of the remedied image, in 8 bits.
+        # Predictions are those of the changed image, in 8 bits.
         self.exact = forwards[0].exact and not chain.changes_images
 
     def network(self, label: str) -> Network:
@@ -420,14 +420,14 @@ class RemediedPass:
         return self._forwards[0].network(label)
 
     def __call__(self, images: Floats) -> tuple[Floats, Mapping[str, Floats]]:
-        return remedied_outputs(self._chain, self._forwards, images)
+        return chain_outputs(self._chain, self._forwards, images)
 
 
 Ask = Callable[[Floats], tuple[Floats, Mapping[str, Floats]]]
 """A pass: images to probabilities and features by stage."""
 
 
-def remedied_outputs(
+def chain_outputs(
     chain: Chain, asks: Sequence[Ask], images: Floats
 ) -> tuple[Floats, Mapping[str, Floats]]:
     """The probabilities and features for ``images`` of the models ``asks`` behind ``chain``.
@@ -435,8 +435,8 @@ def remedied_outputs(
     The chain takes several models or only the first; the features are always those of the first.
     """
     if chain.several_models:
-        remedied_images = chain.images(images)
-        outputs = [ask(remedied_images) for ask in asks]
+        changed_images = chain.images(images)
+        outputs = [ask(changed_images) for ask in asks]
         answers = np.stack([probabilities for probabilities, _ in outputs])
         _, features_of_first = outputs[0]
         return ensemble(answers, vote=chain.last.name == "vote"), features_of_first
@@ -477,7 +477,7 @@ _TIE = 2e-4
 
 
 @dataclass(frozen=True)
-class RemediedGradients:
+class ChainGradients:
     """The gradients of a model behind remedies: its slope at each view, led back to the image.
 
     A step without a gradient, such as a median, counts as the identity: backward pass
@@ -488,7 +488,7 @@ class RemediedGradients:
     the chain weighs its views.
     """
 
-    gradients: Sequence[Gradients | RemediedGradients]
+    gradients: Sequence[Gradients | ChainGradients]
     chain: Chain
     probabilities: Callable[[Floats], Floats]
 

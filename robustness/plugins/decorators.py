@@ -41,7 +41,7 @@ SUBJECTS = {"images": PICTURE, "probabilities": PREDICTION, "features": FEATURES
 
 TAKEN = re.compile(
     r"position|image(_digest)?|framed_digest|fit|side|label(_set)?|model|condition|profile"
-    r"|perturbations?|strength|seed|parameter|series|severity|rank|ranked_by|remedy|stages|(clean_)?(correct5?|top[15])"
+    r"|perturbations?|strength|seed|parameter|series|severity|rank|ranked_by|base|remedy|stages|(clean_)?(correct5?|top[15])"
     r"|(clean_)?top5_probabilities|(clean_|retained_)?probability|n_\w+|consistency|flip_rate"
     r"|\w+_(low|high|by_chance|rescaled|ece)|(relative_)?drop\w*|\w*(accuracy|overconfidence)\w*"
     r"|attack\w*|robust\w*|(clean_)?score"

@@ -1,11 +1,10 @@
 """Which model of a run to choose, and what it costs.
 
-The choice among models, those with remedies, and those of several runs.
+The choice among models, their variants, and the models of several runs.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +12,6 @@ from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
 
-from robustness import models
 from robustness.base.errors import ParameterError
 from robustness.base.options import fields_of
 from robustness.base.text import (
@@ -54,18 +52,16 @@ from robustness.report.tables import (
 )
 from robustness.runs import Analysis, Run
 from robustness.runs.comparison import shared_grids, shared_score
-from robustness.runs.remedies import RemediedModel, added_turns, remedied_models
 from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice, study
 from robustness.statistics import choose as choose_among
 from robustness.statistics.choice import (
     NOT_COMPARED,
     RULED_OUT,
-    Candidate,
     above_expected,
     expected_robustness,
 )
 from robustness.statistics.failures import name_leaders
-from robustness.statistics.grid import UNKNOWN, Grid
+from robustness.statistics.grid import Grid
 from robustness.statistics.options import ChoiceOptions
 
 RuleOut = Callable[[Run], Mapping[str, str]]
@@ -82,9 +78,8 @@ def choose(
     """The best model of a run, or of ``several`` of the same images, by ``criteria``.
 
     Several runs count on the images and conditions that all have; a model of more than one is
-    taken from the first. With ``remedies`` each model behind each remedy of a run is a candidate,
-    too. Raises ``ParameterError`` for criteria that a run cannot answer, and for runs that share
-    nothing.
+    taken from the first. With ``remedies`` the variants of a run are candidates, too. Raises
+    ``ParameterError`` for criteria that a run cannot answer, and for runs that share nothing.
     """
     if remedies:
         _check_remedies(several)
@@ -119,8 +114,8 @@ def choose_of_run(
     remedies: bool = False,
 ) -> ModelChoice:
     """Like ``choose``, for one run with known ``figures`` and reasons ``out`` to rule out."""
-    remedied = candidates(run, figures) if remedies else ()
-    return choose_among(figures, criteria, run.manifest.costs, out, remedied)
+    variants = run.rows.variant_grids() if remedies else {}
+    return choose_among(figures, criteria, run.manifest.costs, out, variants)
 
 
 def pairs_of_domain(several: Sequence[Run]) -> tuple[str, ...]:
@@ -148,7 +143,7 @@ def _check_remedies(several: Sequence[Run]) -> None:
             "run alone."
         )
     for run in several:
-        if not run.manifest.spec.remedies:
+        if not run.manifest.spec.variants:
             raise ParameterError(
                 f"Expected a run that tried remedies, got {run.id}: evaluate with "
                 "remedies, or choose without them."
@@ -186,80 +181,6 @@ def _check_weights(several: Sequence[Run]) -> None:
                     f"Expected one {name}, got two with different weights, in {first_run} and "
                     f"{run.id}: give one of them another name, or compare the runs."
                 )
-
-
-def candidates(run: Run, figures: Figures) -> list[Candidate]:
-    """Every model of ``run`` behind each of its remedies, as ``remedied_models`` has them."""
-    columns = (QUANTITIES[figures.ranked_by], "clean_correct")
-    costs = run.manifest.costs
-    added_ms = added_turns(run)
-    result = []
-    for remedied in remedied_models(run, run.rows.grids(), columns):
-        first_model = remedied.names[0]
-        correct = remedied.grid.flags("clean_correct")
-        labelled = correct[correct != UNKNOWN]
-        candidate = Candidate(
-            remedied.grid,
-            _label(run, remedied),
-            remedied.chain.id,
-            first_model,
-            float(labelled.mean()) if len(labelled) else None,
-            _cost(
-                [costs.get(name, Cost()) for name in remedied.names],
-                added_ms.get((remedied.chain.id, first_model)),
-            ),
-        )
-        result.append(candidate)
-    return result
-
-
-def _label(run: Run, candidate: RemediedModel) -> str:
-    """The models and the remedy of a candidate; an average names its classes where others exist."""
-    remedy = candidate.chain
-    first_model = candidate.names[0]
-    if not remedy.several_models:
-        return f"{models.label(first_model)} + {remedy.label}"
-    groups = models.by_labels(run.manifest.spec.model_names)
-    if len(groups) == 1:
-        return remedy.label
-    title = next(labels.title for labels, names in groups if first_model in names)
-    return f"{remedy.label} ({title})"
-
-
-def _cost(costs: Sequence[Cost], added: Sequence[float] | None) -> Cost:
-    """Return the cost of a remedy together with the models that it needs.
-
-    ``costs`` are those of the models. ``added`` is the time in milliseconds that the remedy adds to
-    a pass of the first model in each turn, None if it was not measured.
-    """
-    sizes = Cost(
-        megabytes=_sum_if_known([cost.megabytes for cost in costs]),
-        memory_megabytes=_sum_if_known([cost.memory_megabytes for cost in costs]),
-    )
-    if added is None:
-        return sizes
-    first = costs[0]
-    turns = []
-    for model_ms, added_ms in zip(first.turns_ms, added, strict=False):
-        turns.append(model_ms + added_ms)
-    return replace(
-        sizes,
-        latency_ms=statistics.median(turns),
-        latency_low_ms=min(turns),
-        latency_high_ms=max(turns),
-        waiting=first.waiting,
-        turns_ms=tuple(turns),
-        measured=first.measured,
-        machine=first.machine,
-    )
-
-
-def _sum_if_known(values: Sequence[float | None]) -> float | None:
-    """Return the sum of ``values``, None if one of them is unknown."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    return sum(known)
 
 
 _SHORT = "Rank counts significant differences only; ties share a range."
@@ -481,7 +402,7 @@ def _has_domain(figures: RunFigures) -> bool:
 
 
 def _tried_remedies(figures: RunFigures) -> bool:
-    return bool(figures.run.manifest.spec.remedies)
+    return bool(figures.run.manifest.spec.variants)
 
 
 class ChoiceFigures(NamedTuple):

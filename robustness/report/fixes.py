@@ -40,7 +40,7 @@ from robustness.report.tables import Column, Entry, Table, with_interval
 from robustness.runs import Run, last_trained
 from robustness.runs.analysis import Calibration
 from robustness.runs.calibrate import FEWEST
-from robustness.runs.remedies import RemedyFigures, remedy_figures
+from robustness.runs.remedies import Gains, measured_gains
 from robustness.statistics.choice import Cost
 from robustness.statistics.threshold import SUITE
 
@@ -109,7 +109,7 @@ class FixFigures(NamedTuple):
     """The fixes for the models of a run, and the trials of remedies that it made."""
 
     fixes: Sequence[Fix]
-    tried: RemedyFigures
+    tried: Gains
 
 
 def fix_figures(figures: RunFigures) -> FixFigures:
@@ -118,7 +118,7 @@ def fix_figures(figures: RunFigures) -> FixFigures:
     Models come in the order of the choice. Nothing is measured.
     """
     run = figures.run
-    tried = remedy_figures(run)
+    tried = measured_gains(run)
     training = last_trained(run.folder)
     thresholds = {entry["model"]: entry for entry in figures.answer(threshold.THRESHOLD).entries}
     names: list[str] = []
@@ -143,7 +143,7 @@ def _command(*words: str) -> str:
     return shlex.join(["python", "-m", "robustness", *words])
 
 
-def _remedy_fixes(run: Run, name: str, tried: RemedyFigures) -> list[Fix]:
+def _remedy_fixes(run: Run, name: str, tried: Gains) -> list[Fix]:
     """Return the remedies that help a model, or one fix that says what was or can be tried."""
     gains = [gain for gain in tried.as_rows() if gain["model"] == name]
     if not gains:
@@ -657,7 +657,7 @@ def _command_table(fixes: Sequence[Fix]) -> Table:
     return Table(("Fix", "Models", "Cost", "Command"), rows)
 
 
-def _quantity(tried: RemedyFigures) -> str:
+def _quantity(tried: Gains) -> str:
     """Return the name of the share that remedies change."""
     if tried.labelled is None:
         # Some images have a label, so predictions count if they are correct or unchanged.
@@ -665,7 +665,7 @@ def _quantity(tried: RemedyFigures) -> str:
     return "Accuracy" if tried.labelled else "Consistency"
 
 
-def _trial_columns(tried: RemedyFigures) -> list[Column]:
+def _trial_columns(tried: Gains) -> list[Column]:
     """Return the columns of the table of all trials of remedies."""
     change = tables.figure("cost_on_originals", lambda lost: points(-lost, "+z.1f"))
     return [

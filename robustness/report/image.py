@@ -702,8 +702,6 @@ def _python_code(spec: Request, pictures: Mapping[str, str], truth: str | None) 
     if truth is not None:
         labels = f", labels={dict.fromkeys(pictures, truth)!r}"
         columns.append("correct")
-    if spec.remedies:
-        columns.append("remedies")
     lines = [
         "from robustness import api",
         "",

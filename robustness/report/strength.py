@@ -18,13 +18,13 @@ from robustness.base.text import counted, format_figure, join_names, share, visi
 from robustness.images.framing import Picture
 from robustness.measure import STEPS
 from robustness.measure.condition import perturbation_label, series
-from robustness.measure.measurement import Measurement, RemediedPrediction
+from robustness.measure.measurement import Measurement
 from robustness.measure.request import Request, study_conditions
 from robustness.measure.rows import provenance_record
 from robustness.measure.strength import TOLERANCE, Band, Break, Cell
 from robustness.metrics.scores import RESCALED
 from robustness.perturbations import REGISTRY
-from robustness.remedies import Chain, parse
+from robustness.remedies import Chain
 from robustness.report import charts, methods
 from robustness.report.blocks import (
     BRACKETS,
@@ -78,8 +78,13 @@ _IMAGES = 6
 """Images that a report shows."""
 
 
-def blocks(summary: Sequence[Entry], rows: Sequence[Measurement]) -> list[Block]:
-    """Return the tables of the study, with its published figures, and of all predictions."""
+def blocks(
+    summary: Sequence[Entry], rows: Sequence[Measurement], with_remedies: Sequence[Titled] = ()
+) -> list[Block]:
+    """Return the tables of the study, with its published figures, and of all predictions.
+
+    ``rows`` are those of models, and ``with_remedies`` the tables of their variants.
+    """
     predictions: list[Column] = [
         ("Image", lambda row: row.image),
         ("Perturbation", lambda row: perturbation_label(row.perturbation)),
@@ -91,7 +96,7 @@ def blocks(summary: Sequence[Entry], rows: Sequence[Measurement]) -> list[Block]
     parts: list[Block] = [Titled("Consistency and similarity", consistency_table(summary))]
     if study.has_intervals(summary):
         parts.append(Text(study.VERDICT_RULE))
-    parts += remedies(rows)
+    parts += with_remedies
     has_published_model = any(entry["model"] in study.PUBLISHED for entry in summary)
     return [
         *parts,
@@ -147,15 +152,18 @@ def _published(summary: Sequence[Entry]) -> Table:
     return Table(head, rows)
 
 
-def remedies(rows: Sequence[Measurement]) -> list[Titled]:
+def remedies(spec: Request, rows: Sequence[Measurement]) -> list[Titled]:
     """Return the table of good predictions by model and remedy; [] if no remedy was tried.
 
-    A prediction is good if it is correct or, without a label, unchanged. That of an original counts
-    once for each of its conditions.
+    ``rows`` have those of the models and of the variants of ``spec``. A prediction is good if it is
+    correct or, without a label, that of the model for the original. That of an original counts once
+    for each of its conditions.
     """
-    remedies_of_model = {row.model: [trial.remedy for trial in row.remedies] for row in rows}
-    if not any(remedies_of_model.values()):
+    if not spec.variants:
         return []
+    rows_of: dict[str, list[Measurement]] = {}
+    for row in rows:
+        rows_of.setdefault(row.model, []).append(row)
     labelled_count = sum(row.label is not None for row in rows)
     if labelled_count == len(rows):
         outcome = "Correct"
@@ -164,36 +172,36 @@ def remedies(rows: Sequence[Measurement]) -> list[Titled]:
     else:
         outcome = "Correct or unchanged"
     table_rows = []
-    for name, tried in remedies_of_model.items():
-        rows_of_model = [row for row in rows if row.model == name]
-        for remedy in ("", *tried):
+    for name in spec.model_names:
+        tried = {"none": name}
+        for variant in spec.variants:
+            if name in variant.models:
+                tried[variant.chain.label] = variant.name
+        for remedy_label, tried_name in tried.items():
             cells = (
                 model_label(name),
-                parse(remedy).label if remedy else "none",
-                _good_text(rows_of_model, remedy, originals=False),
-                _good_text(rows_of_model, remedy, originals=True),
+                remedy_label,
+                _good_text(rows_of[name], rows_of[tried_name], originals=False),
+                _good_text(rows_of[name], rows_of[tried_name], originals=True),
             )
             table_rows.append(cells)
     head = ("Model", "Remedy", outcome, f"{outcome}, originals")
     return [Titled("Predictions with remedies", Table(head, table_rows))]
 
 
-def _good_text(rows: Sequence[Measurement], remedy: str, *, originals: bool) -> str:
-    """Return how many predictions behind ``remedy`` are good, such as "3 of 4".
+def _good_text(
+    rows: Sequence[Measurement], tried: Sequence[Measurement], *, originals: bool
+) -> str:
+    """Return how many predictions of the rows ``tried`` are good, such as "3 of 4".
 
-    Predictions of the ``originals`` or of the perturbed images count. ``remedy`` is "" for none;
-    rows in which it was not tried count without it.
+    ``rows`` are those of the model for the same images and conditions. Predictions of the
+    ``originals`` or of the perturbed images count.
     """
     count = 0
-    for row in rows:
-        expected = row.clean_top1 if row.label is None else row.label
-        prediction: Measurement | RemediedPrediction = row
-        for trial in row.remedies:
-            if trial.remedy == remedy:
-                prediction = trial
-                break
-        predicted = prediction.clean_top1 if originals else prediction.top1
-        if predicted == expected:
+    for row, with_remedy in zip(rows, tried, strict=True):
+        good_class = row.clean_top1 if row.label is None else row.label
+        predicted = with_remedy.clean_top1 if originals else with_remedy.top1
+        if predicted == good_class:
             count += 1
     return f"{count} of {len(rows)}"
 
@@ -340,13 +348,15 @@ def of_map(
 ) -> Report:
     """Return the report of measurements of ``pictures`` by the request ``spec``.
 
-    - ``rows`` are measurements at one strength for each perturbation.
+    - ``rows`` are measurements at one strength for each perturbation, of models and variants.
     - ``bands`` are predictions over strength on the first image; by default those of ``swept``.
     - ``swept`` are the events of a sweep of the first image, and ``remedied`` those behind
       remedies.
 
     There must be at least one row, or one event of a sweep.
     """
+    with_remedies = remedies(spec, rows)
+    rows = [row for row in rows if not row.base]
     points = [event for event in swept if isinstance(event, Measurement)]
     breaks = [event for event in swept if isinstance(event, Break)]
     bands = bands or swept_bands(points)
@@ -367,8 +377,8 @@ def of_map(
     explained = []
     note = ""
     if rows:
-        sections.append(Section("The study", blocks(summary, rows)))
-        brief += [Titled("By model", consistency_table(summary)), *remedies(rows)]
+        sections.append(Section("The study", blocks(summary, rows, with_remedies)))
+        brief += [Titled("By model", consistency_table(summary)), *with_remedies]
         explained.append("Intervals")
         note = BRACKETS if study.has_intervals(summary) else TOO_FEW
     if breaks:

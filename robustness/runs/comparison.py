@@ -21,11 +21,10 @@ from robustness.base.text import counted, some
 from robustness.images.framing import Framing
 from robustness.measure.condition import effect, named
 from robustness.measure.rows import (
+    BASE,
     COLUMNS,
     ENGINE,
-    REMEDIED,
-    REMEDIED_KEYS,
-    REMEDY,
+    OF_VARIANTS,
     TIES,
     TOLERANCE,
     stored,
@@ -112,24 +111,29 @@ def compare_rows(baseline: Run, other: Run) -> RowComparison | None:
     count = len(same) * len(spec.models) * len(spec.conditions)
     if baseline.folder == other.folder:
         return RowComparison(count)
-    plain = [name for name in stored(baseline.own_scores).names if name != REMEDY.name]
-    columns_by_prefix = {"": ["image", *plain]}
-    if spec.remedies:
-        columns_by_prefix["remedied "] = ["image", *REMEDIED_KEYS, REMEDY.name, *REMEDIED]
-    all_changes: list[Change] = []
-    order: list[str] = []
-    for prefix, columns in columns_by_prefix.items():
-        order += [prefix + column for column in columns]
-        for change in _all_changes(baseline, other, same, columns, remedied=prefix != ""):
-            all_changes.append(replace(change, column=prefix + change.column))
-    beyond_rounding = [change for change in all_changes if not change.rounding]
-    return RowComparison(
-        rows=count,
-        difference=min(
-            beyond_rounding, key=lambda change: order.index(change.column), default=None
-        ),
-        rounding=len(beyond_rounding) < len(all_changes),
-    )
+    columns = ["image", *stored(baseline.own_scores).names]
+    columns.remove(BASE.name)
+    difference, rounding = _first_change(_all_changes(baseline, other, same, columns), columns)
+    if spec.variants:
+        columns = ["image", *OF_VARIANTS]
+        of_variants = _all_changes(baseline, other, same, columns, variants=True)
+        first_of_variants, rounding_of_variants = _first_change(of_variants, columns)
+        difference = difference or first_of_variants
+        rounding = rounding or rounding_of_variants
+    return RowComparison(count, difference, rounding)
+
+
+def _first_change(changes: Iterable[Change], columns: Sequence[str]) -> tuple[Change | None, bool]:
+    """The change beyond rounding in the first of ``columns``, and whether others are rounding."""
+    beyond_rounding = []
+    has_rounding = False
+    for change in changes:
+        if change.rounding:
+            has_rounding = True
+        else:
+            beyond_rounding.append(change)
+    first = min(beyond_rounding, key=lambda change: columns.index(change.column), default=None)
+    return first, has_rounding
 
 
 def _all_changes(
@@ -138,15 +142,15 @@ def _all_changes(
     positions: Collection[int],
     columns: Sequence[str],
     *,
-    remedied: bool = False,
+    variants: bool = False,
 ) -> Iterator[Change]:
     """The changes of ``columns``, a file at a time, so that a column may come several times.
 
     The files of two runs end at different rows, so what both have read is compared, and the rest of
     the longer table waits for the next file of the other run.
     """
-    first_tables = _tables(baseline, positions, columns, remedied)
-    second_tables = _tables(other, positions, columns, remedied)
+    first_tables = _tables(baseline, positions, columns, variants)
+    second_tables = _tables(other, positions, columns, variants)
     first: pa.Table | None = None
     second: pa.Table | None = None
     while True:
@@ -164,15 +168,15 @@ def _all_changes(
 
 
 def _tables(
-    run: Run, positions: Collection[int], columns: Sequence[str], remedied: bool
+    run: Run, positions: Collection[int], columns: Sequence[str], variants: bool
 ) -> Iterator[pa.Table]:
     """The rows of the images at ``positions``, in the order of the dataset."""
     chunk_numbers = [number for part in run.parts for number in part.chunks]
     tables: Iterable[pa.Table]
     if chunk_numbers == sorted(chunk_numbers):
-        tables = run.tables(columns, remedied=remedied)
+        tables = run.tables(columns, variants=variants)
     else:  # on a cluster any chunk may be done before another, so the whole is sorted in memory
-        tables = [run.table(columns, remedied=remedied)]
+        tables = [run.table(columns, variants=variants)]
     if len(positions) == run.images:
         yield from tables
         return

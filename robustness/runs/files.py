@@ -34,7 +34,7 @@ from robustness.base.validation import StrictRecord, checked_json
 from robustness.datasets import Dataset
 from robustness.images.properties import PROPERTIES
 from robustness.measure.request import Request
-from robustness.measure.rows import REMEDY, plugin_columns_of, stored
+from robustness.measure.rows import BASE, plugin_columns_of, stored
 
 if TYPE_CHECKING:
     from robustness.runs.engines import Chunk, ImageRecord
@@ -66,8 +66,9 @@ class Part:
     """The metadata of a file of rows.
 
     ``chunks`` are the numbers of the chunks in it, and ``images`` counts the images with rows.
-    ``seconds`` is the time that passed since the part before it. ``rows`` counts the rows without
-    a remedy, ``remedied`` those with one. ``plugin_columns`` are the columns of plugins' metrics.
+    ``seconds`` is the time that passed since the part before it. ``rows`` counts the rows of
+    models, ``variant_rows`` those of variants. ``plugin_columns`` are the columns of plugins'
+    metrics.
     """
 
     path: Path
@@ -75,7 +76,7 @@ class Part:
     images: int
     seconds: float
     rows: int
-    remedied: int = 0
+    variant_rows: int = 0
     plugin_columns: tuple[str, ...] = ()
 
     @property
@@ -227,14 +228,14 @@ def read_part(path: Path) -> Part:
             plugin_columns = plugin_columns_of(file.schema_arrow)
             metadata = file.schema_arrow.metadata or {}
             note = checked_json(_Note, metadata.get(KEY, b""))
-            remedied = _count_remedied(file)
+            variant_rows = _count_variant_rows(file)
             return Part(
                 path,
                 chunks=note.chunks,
                 images=note.images,
                 seconds=note.seconds,
-                rows=file.metadata.num_rows - remedied,
-                remedied=remedied,
+                rows=file.metadata.num_rows - variant_rows,
+                variant_rows=variant_rows,
                 plugin_columns=plugin_columns,
             )
     except (pa.ArrowException, OSError, ParameterError) as error:
@@ -245,23 +246,23 @@ def read_part(path: Path) -> Part:
         ) from error
 
 
-def _count_remedied(file: pq.ParquetFile) -> int:
-    """The number of rows of ``file`` with a remedy, from its statistics, without reading rows.
+def _count_variant_rows(file: pq.ParquetFile) -> int:
+    """The number of rows of variants in ``file``, from its statistics, without reading rows.
 
     Raises ``ParameterError`` for a file without statistics.
     """
     names = [file.schema.column(index).path for index in range(file.metadata.num_columns)]
-    column = names.index(REMEDY.name)
-    remedied = 0
+    column = names.index(BASE.name)
+    count = 0
     for index in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(index)
         if not group.num_rows:
             continue
         statistics = group.column(column).statistics
         if statistics is None or not statistics.has_null_count:
-            raise ParameterError("Expected statistics of the column of remedies.")
-        remedied += statistics.num_values
-    return remedied
+            raise ParameterError("Expected statistics of the column of bases.")
+        count += statistics.num_values
+    return count
 
 
 def _named(path: Path) -> str:
@@ -273,21 +274,21 @@ def read_rows(
     columns: Sequence[str] | None = None,
     model: str | None = None,
     *,
-    remedied: bool = False,
+    variants: bool = False,
 ) -> pa.Table:
-    """Read the rows of ``part``: all that have no remedy or, if ``remedied``, all that have one.
+    """Read the rows of ``part``: those of models or, if ``variants``, those of variants.
 
-    ``columns`` are by default all of the file. ``model`` restricts the rows to one model. Raises
+    ``columns`` are by default all of the file. ``model`` restricts the rows to one of them. Raises
     ``RunError`` where the file cannot be read.
     """
     filters = []
     if model is not None:
         filters.append(pc.field("model") == model)
-    if remedied:
-        filters.append(pc.field(REMEDY.name).is_valid())
-    elif part.remedied:
-        # A part without remedied rows needs no filter, which would cost a comparison a row.
-        filters.append(pc.field(REMEDY.name).is_null())
+    if variants:
+        filters.append(pc.field(BASE.name).is_valid())
+    elif part.variant_rows:
+        # A part without rows of variants needs no filter, which would cost a comparison a row.
+        filters.append(pc.field(BASE.name).is_null())
     every_filter = reduce(and_, filters) if filters else None
     return _read(part, columns or stored(part.plugin_columns).names, every_filter)
 
@@ -295,7 +296,7 @@ def read_rows(
 def _read(
     part: Part, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
 ) -> pa.Table:
-    """The rows of ``part`` that pass ``filters``, by default all, with and without remedies."""
+    """The rows of ``part`` that pass ``filters``, by default all, of models and of variants."""
     try:
         table = pq.read_table(
             part.path,

@@ -84,10 +84,10 @@ def _is_complete(manifest: Manifest, parts: Sequence[Part]) -> bool:
     if not image_count == manifest.images == readable_count:
         return False
     spec = manifest.spec
-    row_count = image_count * len(spec.models) * len(spec.conditions)
-    if sum(part.rows for part in parts) != row_count:
+    cell_count = image_count * len(spec.conditions)
+    if sum(part.rows for part in parts) != cell_count * len(spec.models):
         return False
-    return sum(part.remedied for part in parts) == row_count * len(spec.remedies)
+    return sum(part.variant_rows for part in parts) == cell_count * len(spec.variants)
 
 
 def title_of(folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -27,10 +27,10 @@ class Latencies:
     """Milliseconds of single passes over one photograph, measured in turns by one process.
 
     ``measured`` is the time of the measurement, in UTC, ISO 8601. ``processor`` and ``cores`` are
-    those of the machine, and ``engines`` names by model what runs it. ``models`` and ``remedies``
-    have a number for each turn; that of a remedy is the time in which it makes the images that a
-    model is asked about. ``waiting`` is the share of the time in which the machine had no core
-    free.
+    those of the machine, and ``engines`` names by model what runs it. ``models`` have a number for
+    each turn, and so have variants, by their names: that of their models, as often as they are
+    asked, with the time in which the remedies make the images. ``waiting`` is the share of the time
+    in which the machine had no core free.
 
     A model that is a function, such as a paid service, is not called to be measured. It has a
     record of its own, with three numbers of its earlier calls: without a tenth at each end the
@@ -44,7 +44,6 @@ class Latencies:
     cores: Annotated[int, Field(ge=1, le=2**31)]
     engines: Mapping[_Text, _Word]
     models: Mapping[_Text, _ByTurn]
-    remedies: Mapping[_Text, _ByTurn] = field(default_factory=dict)
     waiting: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def cost(self, turns_ms: Sequence[float], model: str) -> Cost:

@@ -31,7 +31,7 @@ FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
 
 FORMAT = "robustness run"
-VERSION = 6
+VERSION = 7
 
 UNFINISHED: Literal["unfinished"] = "unfinished"
 FINISHED: Literal["finished"] = "finished"
@@ -292,9 +292,10 @@ def _names_in_request(spec: Any) -> set[str]:
             names.add(str(condition["attack"]))
         else:
             names.update(map(str, condition))
-    chains = spec.get("remedies")
-    if isinstance(chains, list):
-        for chain in chains:
-            for step in str(chain).split("+"):
-                names.add(step.partition("=")[0])
+    variants = spec.get("variants")
+    if isinstance(variants, list):
+        for variant in variants:
+            if isinstance(variant, dict):
+                for step in str(variant.get("remedies")).split("+"):
+                    names.add(step.partition("=")[0])
     return names

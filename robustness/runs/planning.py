@@ -175,7 +175,7 @@ def reevaluation_plan(
     """
     chains = parse_all(remedies)
     if chains:
-        manifest = manifest.updated(spec=replace(manifest.spec, remedies=chains))
+        manifest = manifest.updated(spec=manifest.spec.with_remedies(chains))
     record = manifest.dataset
     try:
         _require(manifest)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,8 @@ from numpy.typing import NDArray
 from robustness.base.errors import RunError
 from robustness.measure.labels import CORRECTNESS
 from robustness.measure.request import Request
-from robustness.measure.rows import SCORES, plugin_columns_of, stored
+from robustness.measure.rows import OF_VARIANTS, SCORES, plugin_columns_of, stored
+from robustness.models.variant import Variant
 from robustness.statistics.grid import (
     UNKNOWN,
     ConditionKey,
@@ -45,16 +45,13 @@ _AT_ONCE = 2**16  # rows of a file at a time
 _MOST = 160_000_000  # bytes of numbers that stay, unless one column of one model has more
 
 _FLAGS = ("consistent", *CORRECTNESS)
-_KEYS = ("remedy", "model", "condition")
+_KEYS = ("model", "condition")
 
 MARGINS = {"clean_margin": "clean_top5_probabilities", "margin": "top5_probabilities"}
 """Values that follow from a column of lists: by how much the first of the probabilities exceeds the
 second."""
 
 _SCORES_IN_FIGURES = {"clean_correct": "clean_score", "correct": "score"}
-
-_Key = tuple[str, str]
-"""A remedy, "" for none, and a model."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,9 @@ def damaged(paths: Sequence[Path]) -> RunError:
 class Cells:
     """The values of the rows of a run, as one array (images, conditions) for each model and column.
 
-    ``plugin_columns`` are those of plugins' metrics. Each of ``remedies`` adds one more set of
-    arrays for each model. ``renamed`` has the columns that are read in place of others. Flags stay
-    in memory, as does what is the same under all conditions; of the other columns only those that
-    were read last.
+    ``names`` are those of models and variants. ``plugin_columns`` are those of plugins' metrics.
+    ``renamed`` has the columns that are read in place of others. Flags stay in memory, as does what
+    is the same under all conditions; of the other columns only those that were read last.
     """
 
     def __init__(
@@ -102,7 +98,7 @@ class Cells:
         axes: Axes,
         conditions: Sequence[str],
         plugin_columns: Sequence[str],
-        remedies: Sequence[str] = (),
+        names: Sequence[str],
         renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.axes = axes
@@ -111,68 +107,60 @@ class Cells:
         self._schema = stored(plugin_columns)
         # Conditions come first, so that the images of a condition lie side by side in memory.
         self._shape = (len(conditions), len(axes.images))
-        self._remedies = ("", *remedies)
         self._conditions = conditions
-        self._keys: list[_Key] = list(product(self._remedies, axes.models))
-        self._small: dict[tuple[_Key, str], NDArray[Any]] = {}
-        self._large: dict[tuple[_Key, str], NDArray[Any]] = {}
+        self._names = list(names)
+        self._small: dict[tuple[str, str], NDArray[Any]] = {}
+        self._large: dict[tuple[str, str], NDArray[Any]] = {}
         self._lock = threading.RLock()
 
-    def has_row(self, model: str, remedy: str = "") -> NDArray[np.bool_]:
-        """Whether ``model``, with ``remedy`` if one is named, has a row: (images, conditions)."""
+    def has_row(self, model: str) -> NDArray[np.bool_]:
+        """Whether ``model`` has a row: (images, conditions)."""
         with self._lock:
-            return self._has_row[remedy, model]
+            return self._has_row[model]
 
-    def read(self, model: str, column: str, remedy: str = "") -> NDArray[Any]:
-        """The values of ``column``, (images, conditions), of the rows without a remedy or with one.
+    def read(self, model: str, column: str) -> NDArray[Any]:
+        """The values of ``column``, (images, conditions), of the rows of ``model``.
 
         Flags are int8 and classes int32, with ``UNKNOWN`` where there is none; all else is float64,
         with NaN. Raises ``KeyError`` for a column that rows do not have, ``RunError`` where a file
         cannot be read.
         """
-        key = (remedy, model)
         column = self._renamed.get(column, column)
+        key = (model, column)
         with self._lock:
-            if (key, column) not in self._small and (key, column) not in self._large:
-                self._load(key, column)
-            if (key, column) in self._small:
-                return self._small[key, column]
-            return self._large[key, column]
+            if key not in self._small and key not in self._large:
+                self._load(model, column)
+            if key in self._small:
+                return self._small[key]
+            return self._large[key]
 
     @cached_property
-    def _has_row(self) -> dict[_Key, NDArray[np.bool_]]:
-        has_row = np.zeros((len(self._keys), *self._shape), bool)
+    def _has_row(self) -> dict[str, NDArray[np.bool_]]:
+        has_row = np.zeros((len(self._names), *self._shape), bool)
         for cells in self._row_cells:
             has_row.reshape(-1)[cells[cells >= 0]] = True
-        return {key: _narrow(cells) for key, cells in zip(self._keys, has_row, strict=True)}
+        return {name: _narrow(cells) for name, cells in zip(self._names, has_row, strict=True)}
 
     @cached_property
     def _row_cells(self) -> list[NDArray[Any]]:
         """For each file, the flat index of each of its rows in an array of all cells.
 
-        That array is (remedies, models, conditions, images). The index is -1 for a row that no cell
-        shows: of a copy of an image, or with a remedy that was not asked for.
+        That array is (names, conditions, images). The index is -1 for a row that no cell shows: of
+        a copy of an image, or of a variant that was not asked for.
         """
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(self._cells_of_file, self._paths))
 
     def _cells_of_file(self, path: Path) -> NDArray[Any]:
-        shape = (
-            len(self._remedies),
-            len(self.axes.models),
-            len(self._conditions),
-            len(self.axes.images),
-        )
+        shape = (len(self._names), len(self._conditions), len(self.axes.images))
         dtype = np.int32 if math.prod(shape) < 2**31 else np.int64  # half the memory, if that holds
-        remedy_index = {remedy: index for index, remedy in enumerate(self._remedies)}
-        model_index = {model: index for index, model in enumerate(self.axes.models)}
+        model_index = {name: index for index, name in enumerate(self._names)}
         condition_index = {condition: index for index, condition in enumerate(self._conditions)}
         numbers = [np.empty(0, dtype)]
         for batch in self._batches(path, ("position", *_KEYS)):
             # By search, as a file from outside may have any position.
             image_row = np.searchsorted(self.axes.positions, batch["position"].to_numpy())
             indices = (
-                _indices(batch["remedy"], remedy_index),
                 _indices(batch["model"], model_index),
                 _indices(batch["condition"], condition_index),
                 self.axes.image_of[image_row],
@@ -182,24 +170,24 @@ class Cells:
             numbers.append(np.where(is_shown, cells, -1).astype(dtype))
         return np.concatenate(numbers)
 
-    def _load(self, key: _Key, column: str) -> None:
-        """Read ``column`` for ``key``, and for as many keys beside it as there is room for.
+    def _load(self, name: str, column: str) -> None:
+        """Read ``column`` for ``name``, and for as many names beside it as there is room for.
 
         A file has the rows of all models, and reading it once for several of them saves time.
         """
         dtype = self._dtype(column)
         cell_count = math.prod(self._shape)
-        key_count = len(self._keys)
+        name_count = len(self._names)
         if column not in _FLAGS:
-            key_count = max(1, _MOST // max(1, cell_count * dtype.itemsize))
-        start = self._keys.index(key) // key_count * key_count
-        keys = self._keys[start : start + key_count]
+            name_count = max(1, _MOST // max(1, cell_count * dtype.itemsize))
+        start = self._names.index(name) // name_count * name_count
+        names = self._names[start : start + name_count]
         bytes_taken = sum(array.nbytes for array in self._large.values())
-        if bytes_taken + len(keys) * cell_count * dtype.itemsize > _MOST:
+        if bytes_taken + len(names) * cell_count * dtype.itemsize > _MOST:
             self._large.clear()
 
         unknown = np.nan if dtype.kind == "f" else UNKNOWN
-        arrays = np.full((len(keys), *self._shape), unknown, dtype)
+        arrays = np.full((len(names), *self._shape), unknown, dtype)
         flat = arrays.reshape(-1)
 
         def fill(path: Path, cells: NDArray[Any]) -> None:
@@ -216,13 +204,13 @@ class Cells:
 
         with ThreadPoolExecutor(_READERS) as pool:
             list(pool.map(fill, self._paths, self._row_cells))  # the list raises what a thread did
-        for loaded_key, array in zip(keys, arrays, strict=True):
+        for loaded_name, array in zip(names, arrays, strict=True):
             values = _narrow(array)
             is_constant = not values.flags.writeable
             if column in _FLAGS or is_constant:
-                self._small[loaded_key, column] = values
+                self._small[loaded_name, column] = values
             else:
-                self._large[loaded_key, column] = values
+                self._large[loaded_name, column] = values
 
     def _dtype(self, column: str) -> np.dtype[Any]:
         if column in MARGINS:
@@ -284,6 +272,12 @@ def _narrow(cells: NDArray[Any]) -> NDArray[Any]:
     return cells.T
 
 
+def _read_of_variant(cells: Cells, name: str, column: str) -> NDArray[Any]:
+    if column in OF_VARIANTS:
+        return cells.read(name, column)
+    return np.full(cells.has_row(name).shape, np.nan)
+
+
 MEMORY = "384MB"
 _THREADS = 4
 
@@ -314,7 +308,7 @@ class Rows:
             good = "score >= clean_score"
         query = (
             f"WITH rows AS (SELECT {good} AS good, {attacks}, * "
-            "FROM read_parquet($files, file_row_number = true) WHERE remedy IS NULL) "
+            "FROM read_parquet($files, file_row_number = true) WHERE base IS NULL) "
         )
         return query, {"files": [str(path) for path in self.paths], **values}
 
@@ -363,10 +357,10 @@ class Rows:
     def ask(self, query: str, **values: object) -> list[tuple[Any, ...]]:
         """The answers to ``query``, which reads ``rows`` and names ``values`` as ``$name``.
 
-        ``rows`` are those without a remedy. Beside their columns they have ``good`` (correct or,
-        without a label, unchanged; of a score, not below that of the original), ``attacked``, and
-        ``counted`` (not of an attack that had no prediction to break). Raises ``RunError`` where
-        they cannot be read.
+        ``rows`` are those of models, without variants. Beside their columns they have ``good``
+        (correct or, without a label, unchanged; of a score, not below that of the original),
+        ``attacked``, and ``counted`` (not of an attack that had no prediction to break). Raises
+        ``RunError`` where they cannot be read.
         """
         import duckdb
 
@@ -448,9 +442,9 @@ class Rows:
         return [(str(model), int(index)) for model, index in self.ask(query)]
 
     def cells(
-        self, remedies: Sequence[str] = (), *, copies: bool = False
+        self, variants: Sequence[str] = (), *, copies: bool = False
     ) -> tuple[Cells, tuple[ConditionKey, ...]]:
-        """The cells of each model, and of each with each of ``remedies``, and their conditions.
+        """The cells of each model, and of the ``variants`` that are named, and their conditions.
 
         With ``copies``, each copy of an image is one of its own. There must be rows.
         """
@@ -465,8 +459,9 @@ class Rows:
         profiles = {condition.id: condition.profile for condition in self.spec.conditions}
         _, keys = in_order(ids, perturbations, strengths, profiles)
         conditions = [key.id for key in keys]
+        names = [*axes.models, *variants]
         renamed = _SCORES_IN_FIGURES if self.score else {}
-        cells = Cells(self.paths, axes, conditions, self.own_scores, remedies, renamed)
+        cells = Cells(self.paths, axes, conditions, self.own_scores, names, renamed)
         return cells, keys
 
     def grids(self, *, copies: bool = False) -> list[Grid]:
@@ -492,6 +487,37 @@ class Rows:
                 plugin_columns,
             )
             grids.append(count_attacks(grid))
+        return grids
+
+    def variant_cells(self) -> tuple[Cells, tuple[ConditionKey, ...]]:
+        """The cells of the models and of all variants, and their conditions. There must be rows.
+
+        Raises ``RunError`` if some rows of a variant are missing.
+        """
+        variants = self.spec.variants
+        cells, keys = self.cells([variant.name for variant in variants])
+        for variant in variants:
+            if not np.array_equal(cells.has_row(variant.name), cells.has_row(variant.base)):
+                raise RunError(
+                    f"The rows of {variant.base} lack some predictions with {variant.chain.id}: "
+                    "the run was damaged or changed. Evaluate it again."
+                )
+        return cells, keys
+
+    def variant_grids(self) -> dict[Variant, Grid]:
+        """The grid of each variant, as ``grids`` has those of models.
+
+        Its columns are ``OF_VARIANTS``; other numbers are unknown. Raises as ``variant_cells``.
+        """
+        if not self.spec.variants or not self.axes.models:
+            return {}
+        cells, keys = self.variant_cells()
+        grids = {}
+        for variant in self.spec.variants:
+            read = partial(_read_of_variant, cells, variant.name)
+            has_row = cells.has_row(variant.name)
+            grid = Grid(variant.name, cells.axes.images, keys, has_row, read)
+            grids[variant] = count_attacks(grid)
         return grids
 
     @cached_property

@@ -17,7 +17,7 @@ from robustness.datasets import Dataset, Entry, open_dataset
 from robustness.images.framing import Framing, Picture
 from robustness.images.sandbox import framed_image
 from robustness.measure.condition import Condition
-from robustness.measure.rows import NOT_STORED, NUMBERS, REMEDY, SCORES, schema, to_frame
+from robustness.measure.rows import BASE, NOT_STORED, NUMBERS, SCORES, schema, to_frame
 from robustness.perturbations import Images
 from robustness.runs import files, notes
 from robustness.runs.cases import CaseRows
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def row_count(self) -> int:
-        """How many rows, that is measurements, there are."""
+        """How many rows, that is measurements, of its models there are."""
         return sum(part.rows for part in self.parts)
 
     def table(
@@ -138,27 +138,27 @@ class Run:
         columns: Sequence[str] | None = None,
         model: str | None = None,
         *,
-        remedied: bool = False,
+        variants: bool = False,
     ) -> pa.Table:
         """The rows, in the order of the dataset; all ``columns`` unless named.
 
-        They have no remedy or, if ``remedied``, each has one.
+        They are those of its models or, if ``variants``, of its variants.
         """
         every_column = schema(self.own_scores)
         if columns is None:
             names = every_column.names
         else:
             names = list(dict.fromkeys([*columns, "position"]))
-        tables = [self._read(part, names, model, remedied) for part in self.parts]
+        tables = [self._read(part, names, model, variants) for part in self.parts]
         if not tables:
-            tables = [every_column.append(REMEDY).empty_table().select(names)]
+            tables = [every_column.append(BASE).empty_table().select(names)]
         joined = pa.concat_tables(tables)
         if self._chunk_numbers == sorted(self._chunk_numbers):
             return joined
         return joined.sort_by("position")
 
     def _read(
-        self, part: Part, columns: Sequence[str], model: str | None = None, remedied: bool = False
+        self, part: Part, columns: Sequence[str], model: str | None = None, variants: bool = False
     ) -> pa.Table:
         """The ``columns``, with "position" among them, of the rows of ``part``."""
         derived_names = [name for name in columns if name in NOT_STORED]
@@ -168,12 +168,12 @@ class Run:
             stored_names.append("model")
         if "condition" not in stored_names and "profile" in derived_names:
             stored_names.append("condition")
-        rows = read_rows(part, stored_names, model, remedied=remedied)
+        rows = read_rows(part, stored_names, model, variants=variants)
         rows = files.with_columns(rows, derived_names, self.image_table, self.manifest.spec)
         return rows.select(columns)
 
     def tables(
-        self, columns: Sequence[str] | None = None, *, remedied: bool = False
+        self, columns: Sequence[str] | None = None, *, variants: bool = False
     ) -> Iterator[pa.Table]:
         """Yield the rows a file at a time, as they were written.
 
@@ -185,7 +185,7 @@ class Run:
                 names = schema(part.plugin_columns).names
             else:
                 names = list(columns)
-            yield self._read(part, names, remedied=remedied)
+            yield self._read(part, names, variants=variants)
 
     def frame(self, columns: Sequence[str] | None = (), model: str | None = None) -> pd.DataFrame:
         """The rows as a frame: by default the columns of one value each, None for all."""

@@ -36,6 +36,7 @@ from robustness.measure.rows import plugin_digests, versions
 from robustness.models.check import PHOTOGRAPH, single_pass
 from robustness.models.classifier import Classifier
 from robustness.models.loaded import budget, needed
+from robustness.models.variant import Variant
 from robustness.models.weights import size
 from robustness.remedies.chain import Chain, Remedy
 from robustness.runs import files as run_files
@@ -68,7 +69,10 @@ _MOST_SECONDS_A_FILE = 60.0
 
 
 def measure_sizes(spec: Request) -> Sizes:
-    """The size and memory of each model in MB, as far as known; memory follows from its weights."""
+    """The size and memory of each model and variant in MB, as far as known.
+
+    Memory follows from the weights; a variant has the sum of its models.
+    """
     sizes: dict[str, dict[SizeField, float]] = {}
     for name in spec.model_names:
         record = models.REGISTRY[name]
@@ -78,11 +82,18 @@ def measure_sizes(spec: Request) -> Sizes:
                 "megabytes": size_in_bytes / 1e6,
                 "memory_megabytes": needed(record) / 1e6,
             }
+    for variant in spec.variants:
+        if set(variant.models) <= set(sizes):
+            sizes_of_models = [sizes[name] for name in variant.models]
+            sizes[variant.name] = {
+                "megabytes": sum(size["megabytes"] for size in sizes_of_models),
+                "memory_megabytes": sum(size["memory_megabytes"] for size in sizes_of_models),
+            }
     return sizes
 
 
 def measure_latencies(spec: Request) -> tuple[Latencies, ...]:
-    """The latencies of the models of ``spec`` and of its remedies on this machine.
+    """The latencies of the models of ``spec`` and of its variants on this machine.
 
     Models that the memory does not hold at once are in several records. One that cannot be loaded
     here, such as a service that is gone by now, is left out.
@@ -101,27 +112,35 @@ def measure_latencies(spec: Request) -> tuple[Latencies, ...]:
                 elif classifier.call_seconds:
                     records.append(_latencies_of_calls(name, classifier))
         if passes or remedies:
-            records.append(_latencies_in_turns(passes, engines, remedies))
+            records.append(_latencies_in_turns(passes, engines, spec.variants, remedies))
     return tuple(records)
 
 
 def _latencies_in_turns(
     passes: Mapping[str, Callable[[], object]],
     engines: Mapping[str, str],
+    variants: Sequence[Variant],
     remedies: Mapping[str, Callable[[], object]],
 ) -> Latencies:
-    """The record of models and remedies, all of which take turns."""
+    """The record of models and of their ``variants``; models and remedies take turns."""
     tasks = dict(passes)
     for remedy, task in remedies.items():
         tasks[f" {remedy}"] = task  # no model's name has a blank
     turns, waiting = in_turns(tasks)
+    milliseconds = {name: tuple(turns[name]) for name in passes}
+    engines_of_all = dict(engines)
+    for variant in variants:
+        if set(variant.models) <= set(passes):
+            pass_turns = [turns[name] for name in variant.models] * variant.chain.passes
+            with_remedies = zip(turns[f" {variant.chain.id}"], *pass_turns, strict=True)
+            milliseconds[variant.name] = tuple(sum(times) for times in with_remedies)
+            engines_of_all[variant.name] = engines[variant.base]
     return Latencies(
         measured=_now(),
         processor=processor(),
         cores=os.cpu_count() or 1,
-        engines=engines,
-        models={name: tuple(turns[name]) for name in passes},
-        remedies={remedy: tuple(turns[f" {remedy}"]) for remedy in remedies},
+        engines=engines_of_all,
+        models=milliseconds,
         waiting=waiting,
     )
 

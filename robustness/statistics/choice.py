@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,10 +20,11 @@ from robustness.base.text import counted, figure_text, join_names, milliseconds,
 from robustness.base.turns import FEWEST_TURNS
 from robustness.measure.condition import named
 from robustness.metrics.intervals import FEWEST
+from robustness.models.variant import Variant
 from robustness.perturbations import REGISTRY
 from robustness.perturbations.record import find
 from robustness.statistics.failures import hardest
-from robustness.statistics.grid import ConditionKey, Grid, grids
+from robustness.statistics.grid import UNKNOWN, ConditionKey, Grid, grids
 from robustness.statistics.means import SMALLEST, condition_shares, over_conditions, shares
 from robustness.statistics.pairs import (
     FEWEST_TO_PLAN,
@@ -239,27 +241,6 @@ UNDECIDED = {**NAMES, "perturbed_accuracy": "accuracy"}
 """What is undecided between tied models."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A model behind a remedy, or several models together, weighed as a further model.
-
-    ``grid`` has the candidate's id in place of a model's name, and the column that the run is
-    ranked by. ``remedy`` is a ``Chain.id``. ``model`` is the model, or one of several, whose
-    classes it predicts. ``accuracy`` is that of the originals, None without labels.
-    """
-
-    grid: Grid
-    label: str
-    remedy: str
-    model: str
-    accuracy: float | None
-    cost: Cost
-
-    @property
-    def id(self) -> str:
-        return self.grid.model
-
-
 class ChoiceTables(Protocol):
     """The tables of a run that a choice needs; ``Figures`` has them."""
 
@@ -412,9 +393,9 @@ def choose(
     criteria: Criteria | None = None,
     costs: Mapping[str, Cost] | None = None,
     ruled_out: Mapping[str, str] | None = None,
-    more: Sequence[Candidate] = (),
+    variants: Mapping[Variant, Grid] = MappingProxyType({}),
 ) -> ModelChoice:
-    """The choice among the models of ``figures`` and the candidates ``more``.
+    """The choice among the models of ``figures`` and their ``variants``, if these are given.
 
     Models score by what the run ranks them by: accuracy on labelled images, robust accuracy under
     attacks alone, else consistency; only rows that every candidate has count. Candidates have the
@@ -426,16 +407,21 @@ def choose(
     """
     criteria = criteria or Criteria()
     quantity = figures.ranked_by
-    candidates = {candidate.id: candidate for candidate in more}
-    cost_of = {**(costs or {}), **{name: each.cost for name, each in candidates.items()}}
+    variant_of = {variant.name: variant for variant in variants}
+    cost_of = costs or {}
     accuracy_of = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
-    accuracy_of |= {name: candidate.accuracy for name, candidate in candidates.items()}
+    for variant, grid in variants.items():
+        accuracy_of[variant.name] = _accuracy(grid)
     reasons = {**reasons_against(accuracy_of, criteria, cost_of), **(ruled_out or {})}
 
-    every_grid = grids([*figures.grids, *(candidate.grid for candidate in more)])
+    every_grid = grids([*figures.grids, *variants.values()])
     grid_of = {grid.model: grid for grid in every_grid}
+    names = [grid.model for grid in figures.grids]
+    label_of = {name: models.label(name) for name in names}
+    for variant in variants:
+        label_of[variant.name] = _label(variant, names)
     allowed = [name for name in grid_of if name not in reasons]
-    compared = _largest_group(allowed, candidates)
+    compared = _largest_group(allowed, variant_of)
     conditions = next(iter(grid_of.values())).conditions
     weights, weighted = weights_of(conditions, criteria.weights, quantity)
     outcomes_of = {name: outcomes(grid, quantity) for name, grid in grid_of.items()}
@@ -445,8 +431,7 @@ def choose(
         outcomes_of = {name: _under_worst(cells, columns) for name, cells in outcomes_of.items()}
         weights = np.ones(1)
         for name, column in worst.items():
-            label = candidates[name].label if name in candidates else models.label(name)
-            weighted[f"worst pair of {label}"] = [named(conditions[column].id)]
+            weighted[f"worst pair of {label_of[name]}"] = [named(conditions[column].id)]
     scores = _Scores([outcomes_of[name] for name in compared], weights)
     ranking = _rank(compared, scores, criteria)
 
@@ -467,13 +452,13 @@ def choose(
     described = []
     for entry in entries:
         name = entry["model"]
-        candidate = candidates.get(name)
+        remedy = variant_of[name].chain.id if name in variant_of else ""
         described.append(
             {
                 **dict.fromkeys(_SCORES),
                 **entry,
-                "label": candidate.label if candidate else models.label(name),
-                "remedy": candidate.remedy if candidate else "",
+                "label": label_of[name],
+                "remedy": remedy,
                 "accuracy": accuracy_of[name],
                 "hardest": list(hardest([grid_of[name]], quantity).leaders),
                 **vars(cost_of.get(name, Cost())),
@@ -540,11 +525,27 @@ def _under_worst(cells: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
     return judged
 
 
-def _largest_group(names: Sequence[str], candidates: Mapping[str, Candidate]) -> list[str]:
+def _accuracy(grid: Grid) -> float | None:
+    """The accuracy of a variant on labelled originals; None without any."""
+    correct = grid.flags("clean_correct")
+    labelled = correct[correct != UNKNOWN]
+    return float(labelled.mean()) if len(labelled) else None
+
+
+def _label(variant: Variant, names: Sequence[str]) -> str:
+    """The label of ``variant``, with its classes if it combines models and others have others."""
+    groups = models.by_labels(names)
+    if not variant.chain.several_models or len(groups) == 1:
+        return variant.label
+    title = next(labels.title for labels, alike in groups if variant.base in alike)
+    return f"{variant.label} ({title})"
+
+
+def _largest_group(names: Sequence[str], variant_of: Mapping[str, Variant]) -> list[str]:
     """The largest group of ``names`` with the same classes; the first of equally large ones."""
     model_of = {}
     for name in names:
-        model_of[name] = candidates[name].model if name in candidates else name
+        model_of[name] = variant_of[name].base if name in variant_of else name
     groups = []
     for _, models_alike in models.by_labels(dict.fromkeys(model_of.values())):
         groups.append([name for name in names if model_of[name] in models_alike])

@@ -43,14 +43,17 @@ def test_study_counts_what_classifiers_behind_the_remedies_predict(
     found = printed(capsys, "study", COFFEE, *asked, ASKED)
     picture = Picture.of(COFFEE, load_study_image(sample_path("coffee")))
     noisy = perturbed(picture, [Condition.of({"gaussian_noise": 0.5})], 0)
-    for row in found["measurements"]:
-        for trial in row["remedies"]:
-            classifier = behind[trial["remedy"], row["model"]]
-            answer = classifier(noisy).probabilities[0]
-            assert trial["top1"] == answer.argmax()
-            assert trial["probability"] == pytest.approx(answer.max(), abs=1e-5)
-            clean = classifier(picture.image[None]).probabilities[0]
-            assert trial["clean_top1"] == clean.argmax()
+    of_variants = {row["model"]: row for row in found["measurements"] if "base" in row}
+    assert len(of_variants) == 2 * 2 + 1, "two remedies of each model, and their average"
+    for name, row in of_variants.items():
+        chain = "average" if name.endswith("average") else name.removeprefix(f"{row['base']}+")
+        classifier = behind[chain, row["base"]]
+        answer = classifier(noisy).probabilities[0]
+        assert row["top1"] == answer.argmax()
+        assert row["probability"] == pytest.approx(answer.max(), abs=1e-5)
+        clean = classifier(picture.image[None]).probabilities[0]
+        assert row["clean_top1"] == clean.argmax()
+    assert {entry["model"] for entry in found["summary"]} == {*TWO}
     assert main(["study", COFFEE, *asked, ASKED]) == 0
     table = capsys.readouterr().out
     assert table.count("of 1") >= 2 * 2 * (1 + 3), "none and three remedies of two models, twice"

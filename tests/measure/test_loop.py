@@ -120,7 +120,7 @@ CHANGES: dict[str, list[Any]] = {
         for own in (Framing("squash"), Framing(side=384), Framing(interpolation="bilinear"))
     ],
     "classes": [(0, 1), (1, 2)],
-    "remedies": [parse_all("median"), parse_all("median,tta")],
+    "variants": [SPEC.with_remedies(parse_all(text)).variants for text in ("median", "median,tta")],
     "domain": [
         domain_of(
             {"name": "yard", "min_accuracy": floor, "ranges": {"fog": [0, 1], "snow": [0, 1]}}

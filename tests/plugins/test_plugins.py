@@ -7,7 +7,6 @@ import quopri
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_new_evaluation_names_i
     with_metric = performed(source, folder / "runs", spec(CONDITIONS), limit=2).folder
     asked = spec([Condition.of({"hot_pixels": 0.5})])
     with_perturbation = performed(source, folder / "runs", asked, limit=2).folder
-    remedied = replace(spec(CONDITIONS), remedies=(parse("drop_bits"),))
+    remedied = spec(CONDITIONS).with_remedies([parse("drop_bits")])
     with_remedy = performed(source, folder / "runs", remedied, limit=2).folder
     (folder / "robustness.toml").unlink()
     plugins.load()

@@ -14,7 +14,7 @@ from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.images.pixels import to_uint8
 from robustness.models import REGISTRY as MODELS
 from robustness.models import Classifier
-from robustness.models.passes import RemediedGradients, ensemble, remedied_outputs
+from robustness.models.passes import ChainGradients, chain_outputs, ensemble
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import Images, apply
 from robustness.remedies import ON_IMAGE, REGISTRY, Remedy, parse, parse_all, python
@@ -128,7 +128,7 @@ def answer(images: Images) -> tuple[Any, dict[str, Any]]:
 
 
 def test_a_flip_averages_probabilities_and_features() -> None:
-    found, features = remedied_outputs(parse("median+flip"), [answer], PHOTOS)
+    found, features = chain_outputs(parse("median+flip"), [answer], PHOTOS)
     before = parse("median").images(PHOTOS)
     sides = [answer(each) for each in (before, before[:, :, ::-1])]
     assert np.allclose(found, (sides[0][0] + sides[1][0]) / 2, atol=1e-6)
@@ -184,7 +184,7 @@ def test_a_chain_with_a_temperature_reads_back() -> None:
     assert parse("temperature=1.70") == parse("temperature=1.7")
     assert not parse("temperature=1.7").on_image
     before = parse("median").images(PHOTOS)
-    found, features = remedied_outputs(parse("median+temperature=2"), [answer], PHOTOS)
+    found, features = chain_outputs(parse("median+temperature=2"), [answer], PHOTOS)
     plain = answer(before)
     assert np.allclose(found, parse("temperature=2").tempered(plain[0]))
     assert np.array_equal(features["stage"], plain[1]["stage"])
@@ -232,7 +232,7 @@ def model(
 
 def test_slopes_come_from_every_view_by_its_weight() -> None:
     chain = parse("flip")
-    found = RemediedGradients([slope], chain, lambda images: answer(images)[0])(  # type: ignore[list-item]
+    found = ChainGradients([slope], chain, lambda images: answer(images)[0])(  # type: ignore[list-item]
         PHOTOS, np.zeros(2, np.int32)
     )
     assert found.gradient[0, 10, 20, 0] == pytest.approx(0.5)

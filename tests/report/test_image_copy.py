@@ -52,9 +52,11 @@ def test_a_remedy_is_in_each_text(capsys: pytest.CaptureFixture[str], tmp_path: 
     (entry,) = json.loads(capsys.readouterr().out)["predictions"]
     names: dict[str, Any] = {}
     exec(texts[PYTHON], names)
-    ((trial,),) = names["rows"]["remedies"]
-    assert trial["remedy"] == entry["remedies"][0]["remedy"] == "median+tta"
-    assert trial["top1"] == entry["remedies"][0]["index"]
+    rows = names["rows"]
+    (of_variant,) = rows[rows["base"].notna()].to_dict("records")
+    assert entry["remedies"][0]["remedy"] == "median+tta"
+    assert of_variant["model"] == f"{entry['model']}+median+tta"
+    assert of_variant["top1"] == entry["remedies"][0]["index"]
     (tmp_path / "request.toml").write_text(texts[TOML])
     assert read_request(tmp_path / "request.toml").remedies == spec.remedies
 

@@ -25,7 +25,7 @@ import pytest
 
 from robustness import runs
 from robustness.cli import main
-from robustness.measure.rows import COLUMNS, REMEDIED_KEYS, REMEDY, stored
+from robustness.measure.rows import BASE, COLUMNS, stored
 from robustness.runs.comparison import row_changes
 from robustness.runs.manifest import VERSION
 
@@ -108,8 +108,8 @@ def add_columns(run: str, fresh: Path) -> None:
     manifest = json.loads((GOLDEN / run / "manifest.json").read_text())
     for path in (GOLDEN / run).glob("part-*.parquet"):
         table = pq.read_table(path)
-        own = [name for name in table.column_names if name not in {*columns, REMEDY.name}]
-        schema, plain = stored(own), pc.is_null(table[REMEDY.name])
+        own = [name for name in table.column_names if name not in {*columns, BASE.name}]
+        schema, plain = stored(own), pc.is_null(table[BASE.name])
         lacking = [field for field in schema if field.name not in table.column_names]
         if not lacking:
             continue
@@ -122,7 +122,7 @@ def add_columns(run: str, fresh: Path) -> None:
             values = pa.nulls(len(table), field.type)
             if run == "evaluated":
                 rows = pq.read_table(fresh / path.name)
-                keys = [*REMEDIED_KEYS, REMEDY.name]
+                keys = ["position", "model", "condition"]
                 assert rows.select(keys) == table.select(keys), "rows of another order"
                 values = rows[field.name]
             elif not columns[field.name].null:

@@ -20,7 +20,7 @@ from robustness.measure.condition import Condition
 from robustness.measure.request import Request
 from robustness.remedies import parse_all
 from robustness.runs import Analysis
-from robustness.runs.remedies import remedy_figures
+from robustness.runs.remedies import measured_gains
 from tests.support.saved_runs import (
     assert_same_rows,
     evaluate_again,
@@ -29,13 +29,9 @@ from tests.support.saved_runs import (
     use_stand_ins,
 )
 
-ASKED = replace(
-    spec([Condition.of({"impulse_noise": 0.6}), Condition.of({"rotation": 0.0})]),
-    remedies=parse_all("median,flip,median+autocontrast,average,vote"),
-)
-
-
-KEYS = ["model", "condition", "remedy", "clean_top1", "top1"]
+PLAIN = spec([Condition.of({"impulse_noise": 0.6}), Condition.of({"rotation": 0.0})])
+ASKED = PLAIN.with_remedies(parse_all("median,flip,median+autocontrast,average,vote"))
+KEYS = ["model", "condition", "base", "clean_top1", "top1"]
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +51,7 @@ def both(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[runs.R
     with pytest.MonkeyPatch.context() as patch:
         use_stand_ins(patch)
         first = performed(source, folder / "a", ASKED)
-        return first, performed(source, folder / "b", replace(ASKED, remedies=()))
+        return first, performed(source, folder / "b", PLAIN)
 
 
 @pytest.fixture
@@ -70,16 +66,19 @@ def test_rows_hold_the_prediction_behind_each_remedy(
     both: tuple[runs.Run, runs.Run], tmp_path: Path
 ) -> None:
     run, _ = both
-    names: dict[tuple[object, ...], list[str]] = {}
-    for row in run.table(KEYS, remedied=True).to_pylist():
-        key = row["position"], row["model"], row["condition"]
-        names.setdefault(key, []).append(row["remedy"])
+    names: dict[tuple[object, ...], set[str]] = {}
+    for row in run.table(KEYS, variants=True).to_pylist():
+        names.setdefault((row["position"], row["condition"]), set()).add(row["model"])
+        assert row["base"] == row["model"].split("+")[0]
         if row["condition"].startswith("rotation"):
             assert row["top1"] == row["clean_top1"]
-    assert len(names) == run.row_count
-    expected = ["median", "flip", "median+autocontrast", "average", "vote"]
+    models = ASKED.model_names
+    assert len(names) * len(models) == run.row_count
+    expected = {"+".join([*models, remedy]) for remedy in ("average", "vote")}
+    for remedy in ("median", "flip", "median+autocontrast"):
+        expected |= {f"{model}+{remedy}" for model in models}
     assert all(each == expected for each in names.values())
-    found = remedy_figures(run)
+    found = measured_gains(run)
     assert len(found.gains) == 5 * 2 * 2
     rows = api.gains(run)
     assert [(row["remedy"], row["gain"]) for row in rows] == [
@@ -95,9 +94,9 @@ def test_other_figures_are_those_of_the_run_without_remedies(
     with_them, without = both
     assert with_them.table().equals(without.table())
     assert Analysis(with_them).figures.summary == Analysis(without).figures.summary
-    assert not remedy_figures(without).gains
+    assert not measured_gains(without).gains
     assert not without.manifest.spec.remedies
-    assert not any(turns.remedies for turns in without.manifest.latencies)
+    assert not any("+" in name for turns in without.manifest.latencies for name in turns.models)
 
 
 def test_without_asking_for_remedies_every_answer_is_the_same_to_the_byte(
@@ -119,12 +118,12 @@ def test_without_asking_for_remedies_every_answer_is_the_same_to_the_byte(
         answers[-1].append((tmp_path / "rows.csv").read_bytes())
         for part in run.parts:  # as if there had been no remedies
             rows = pq.read_table(part.path)
-            pq.write_table(rows.filter(rows["remedy"].is_null()), part.path)
+            pq.write_table(rows.filter(rows["base"].is_null()), part.path)
         sizes = {name: (run.folder / name).stat().st_size for name in run.manifest.parts}
-        bare = replace(run.manifest, spec=replace(ASKED, remedies=()), parts=sizes)
+        bare = replace(run.manifest, spec=PLAIN, parts=sizes)
         bare.write(run.folder)
         run = runs.load(run.folder)
-    assert not run.table(KEYS, remedied=True).num_rows
+    assert not run.table(KEYS, variants=True).num_rows
     assert answers[0] == answers[1]
     assert all(answers[0])
 
@@ -135,18 +134,18 @@ def test_a_copy_of_a_run_has_its_gains_and_its_spec_reads_back(
     assert checked_json(Request, json.dumps(ASKED.as_dict()).encode()) == ASKED
     run, _ = both
     copy = runs.load(Path(shutil.copytree(run.folder, tmp_path / "b")))
-    assert remedy_figures(copy).gains == remedy_figures(run).gains
+    assert measured_gains(copy).gains == measured_gains(run).gains
 
 
-@pytest.mark.parametrize("what", ["plain", "remedied"])
+@pytest.mark.parametrize("what", ["model", "variant"])
 def test_a_run_without_all_its_rows_is_not_opened(
     what: str, both: tuple[runs.Run, runs.Run], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(both[0].folder, tmp_path / "copy"))
     (part,) = (path for path in folder.glob("part-*"))
     table = pq.read_table(part)
-    remedied = table["remedy"].is_valid().to_numpy()
-    first = {"plain": np.flatnonzero(~remedied)[0], "remedied": np.flatnonzero(remedied)[0]}
+    of_variant = table["base"].is_valid().to_numpy()
+    first = {"model": np.flatnonzero(~of_variant)[0], "variant": np.flatnonzero(of_variant)[0]}
     pq.write_table(table.take(np.delete(np.arange(len(table)), first[what])), part)
     sizes = {name: (folder / name).stat().st_size for name in both[0].manifest.parts}
     both[0].manifest.updated(parts=sizes).write(folder)

@@ -11,26 +11,38 @@ import numpy as np
 
 from benchmarks.support.synthetic_runs import ESPRESSO, TABBY, pictures, saved
 from robustness.measure.condition import Condition
-from robustness.measure.measurement import Measurement, RemediedPrediction
+from robustness.measure.measurement import Measurement
 from robustness.remedies import parse_all
 from robustness.runs.latencies import Latencies
 
 MODELS = ("SqueezeNet", "EfficientNetLite0")
 CONDITIONS = (Condition.of({"fog": 0.6}), Condition.of({"gaussian_noise": 0.4}))
 IMAGES = 60
+TOGETHER = "+".join([*MODELS, "average"])
 SIZES: Any = {
     "SqueezeNet": {"megabytes": 5.0, "memory_megabytes": 90.0},
     "EfficientNetLite0": {"megabytes": 19.0, "memory_megabytes": 110.0},
+    TOGETHER: {"megabytes": 24.0, "memory_megabytes": 200.0},
 }
+for name in MODELS:
+    for remedy in ("median", "flip"):
+        SIZES[f"{name}+{remedy}"] = SIZES[name]
 ASKED = "median,flip,average"
-MILLISECONDS = {"median": 0.5, "flip": 0.25, "average": 0.125}
+MILLISECONDS = {
+    "SqueezeNet": 4.0,
+    "SqueezeNet+median": 4.5,
+    "SqueezeNet+flip": 8.25,
+    "EfficientNetLite0": 10.0,
+    "EfficientNetLite0+median": 10.5,
+    "EfficientNetLite0+flip": 20.25,
+    TOGETHER: 14.125,
+}
 LATENCIES = Latencies(
     measured="2026-01-02T03:04:05+00:00",
     processor="a processor",
     cores=2,
     engines=dict.fromkeys(MODELS, "OpenVINO"),
-    models={"SqueezeNet": (4.0,) * 3, "EfficientNetLite0": (10.0,) * 3},
-    remedies={name: (milliseconds,) * 3 for name, milliseconds in MILLISECONDS.items()},
+    models={name: (milliseconds,) * 3 for name, milliseconds in MILLISECONDS.items()},
 )
 
 Classes = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -66,7 +78,7 @@ class Made:
     ) -> None:
         rng = np.random.default_rng(seed)
         self.labelled = labelled
-        self.tried = [name for name in asked.split(",") if name]
+        self.attacked = conditions[0].needs_model
         self.labels = rng.choice(classes, images)
         self.clean: dict[tuple[str, str], Classes] = {}
         self.top: dict[tuple[str, str], Classes] = {}
@@ -107,22 +119,35 @@ class Made:
         return np.where(rng.random(labels.shape) < share, labels, ESPRESSO + TABBY - labels)
 
     def _row(self, row: Measurement, place: int, at: int) -> Measurement:
-        model = row.model
-
-        def trial(remedy: str) -> RemediedPrediction:
-            key = remedy, "" if remedy == "average" else model
-            return RemediedPrediction(
-                remedy, int(self.clean[key][place]), 0.5, int(self.top[key][place, at]), 0.5
+        label = None
+        if place < self.labelled * len(self.labels):
+            label = int(self.labels[place])
+        if not row.base:
+            clean, top = (
+                int(self.clean["", row.model][place]),
+                int(self.top["", row.model][place, at]),
             )
-
-        clean, top = int(self.clean["", model][place]), int(self.top["", model][place, at])
+            return replace(
+                row,
+                label=label,
+                clean_top1=clean,
+                top1=top,
+                clean_probability=float(self.sure_clean[row.model][place]),
+                probability=float(self.sure[row.model][place, at]),
+                scores={**row.scores, "consistent": float(clean == top)},
+            )
+        remedy = row.model.split("+")[-1]
+        key = remedy, "" if remedy == "average" else row.base
+        clean, top = int(self.clean[key][place]), int(self.top[key][place, at])
+        reference = None if remedy == "average" else int(self.clean["", row.base][place])
+        if self.attacked:
+            reference = label
         return replace(
             row,
-            label=int(self.labels[place]) if place < self.labelled * len(self.labels) else None,
+            label=label,
+            reference=reference,
             clean_top1=clean,
+            clean_probability=0.5,
             top1=top,
-            clean_probability=float(self.sure_clean[model][place]),
-            probability=float(self.sure[model][place, at]),
-            scores={**row.scores, "consistent": float(clean == top)},
-            remedies=tuple(trial(each) for each in self.tried),
+            probability=0.5,
         )

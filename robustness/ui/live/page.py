@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 
 import streamlit as st
 
@@ -227,7 +226,7 @@ def _show_exports(
         return report.of_live(request.spec, request.picture, rows, with_remedy)
 
     report_button(build, "live")
-    spec = replace(request.spec, remedies=parse_all(request.remedy))
+    spec = request.spec.with_remedies(parse_all(request.remedy))
     copy_button(spec, request.picture, request.truth)
 
 
