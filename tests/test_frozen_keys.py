@@ -52,7 +52,7 @@ def paths(value: Any, above: str = "") -> Iterator[str]:
     """The keys within ``value``, which JSON could hold, as ``entries[].name``."""
     if isinstance(value, Mapping):
         for key, entry in value.items():
-            is_value = key in NAMES or key.endswith(".parquet")
+            is_value = key.split("+")[0] in NAMES or key.endswith(".parquet")
             path = f"{above}.{'*' if is_value else key}".lstrip(".")
             yield path
             yield from paths(entry, path)
