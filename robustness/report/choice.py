@@ -52,7 +52,7 @@ from robustness.report.tables import (
 )
 from robustness.runs import Analysis, Run
 from robustness.runs.comparison import shared_grids, shared_score
-from robustness.statistics import QUANTITIES, Cost, Criteria, Figures, ModelChoice, study
+from robustness.statistics import Cost, Criteria, Figures, ModelChoice, study
 from robustness.statistics import choose as choose_among
 from robustness.statistics.choice import (
     NOT_COMPARED,

@@ -62,9 +62,9 @@ def test_a_score_of_one_if_correct_gives_every_figure_of_the_predictions(
     predicted = rb.evaluate_predictions(classes[classes["condition"].isin(["clean", *STILL])])
     found = rb.evaluate_predictions(scored(table, "right"))
     same = _Same()
-    same.check(vars(predicted.figures().tables()), vars(found.figures().tables()), "")
+    same.check(vars(predicted.analysis.figures.tables()), vars(found.analysis.figures.tables()), "")
     assert same.figures > 200
-    assert found.figures().ranked_by == "perturbed_accuracy"
+    assert found.analysis.figures.ranked_by == "perturbed_accuracy"
     frame = rb.evaluate_predictions(scored(table)).frame()
     assert frame["score"].between(0, 1).all()
 
@@ -97,7 +97,9 @@ def test_the_report_speaks_of_the_score(run: rb.EvaluatedRun, tmp_path: Path) ->
     for word in ("ccuracy", "correct on", "onsistency"):
         assert word not in results, word
     assert rb.choose(run).sentences[0].startswith("Ship large:")
-    scenes = {entry["value"] for entry in run.failures.slices if entry["column"] == "scene"}
+    scenes = {
+        entry["value"] for entry in run.analysis.failures.slices if entry["column"] == "scene"
+    }
     assert scenes == {"day", "night"}
     worst = rb.failing_images(run, most=1)[0]
     assert worst["score"] < worst["clean_score"]

@@ -18,7 +18,7 @@ from robustness import runs
 from robustness.base.files import TEMPORARY, put_whole
 from robustness.images.properties import PROPERTIES
 from robustness.measure.rows import SCHEMA
-from robustness.runs import engines, folder, writer
+from robustness.runs import engines, writer
 from robustness.runs import files as run_files
 from robustness.runs.engines import Chunk, Engine, ImageRecord
 from tests.support.saved_runs import spec, use_stand_ins
@@ -42,7 +42,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_each_chunk(patch: pytest.MonkeyPatch, few: int = FEW) -> None:
     use_stand_ins(patch)
     patch.setattr(writer, "measure_latencies", lambda _: ())
-    patch.setattr(folder, "compute", lambda *_: None)
+    patch.setattr(writer, "compute_headline", lambda *_: None)
     patch.setattr(writer, "ROWS_A_FILE", 1)
     patch.setattr(run_files, "FEW", few)
 
