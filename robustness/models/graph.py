@@ -18,7 +18,7 @@ from robustness.models.engine import first_line
 from robustness.models.formats import Quantisation, UnusableError
 from robustness.models.operations import axis_sizes
 from robustness.models.record import Normalisation
-from robustness.models.stages import FeatureStage, find_stages, make_names_unique
+from robustness.models.stages import FeatureStage, find_stages
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -373,7 +373,7 @@ def only_count(counts: Iterable[int]) -> int | None:
 
 def _check_graph(file_model: Any) -> None:
     """Raise ``UnusableError`` for a graph that is too large or does not have one input."""
-    make_names_unique(file_model)
+    _make_names_unique(file_model)
     check_count(len(file_model.get_ops()))
     inputs = file_model.inputs
     if not inputs:
@@ -382,6 +382,16 @@ def _check_graph(file_model: Any) -> None:
         raise UnusableError(
             f"expected one input, the image, got {len(inputs)}: {_ports_text(inputs)}"
         )
+
+
+def _make_names_unique(model: Any) -> None:
+    """Give every operation of ``model`` a friendly name of its own."""
+    names: set[str] = set()
+    for index, operation in enumerate(model.get_ordered_ops()):
+        name = operation.get_friendly_name()
+        if name in names:
+            operation.set_friendly_name(f"{name}#{index}")
+        names.add(operation.get_friendly_name())
 
 
 def check_count(count: int) -> None:
@@ -476,7 +486,7 @@ def _reshaped(file_model: Any, size: Shape, channels_second: bool, batch: int, l
     if not loops:
         types = {operation.get_type_name() for operation in model.get_ops()}
         check_loops(types & set(LOOPS))
-    make_names_unique(model)
+    _make_names_unique(model)
     return model
 
 

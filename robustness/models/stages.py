@@ -220,16 +220,6 @@ def find_stages(model: Any, named: Sequence[str]) -> tuple[FeatureStage, ...]:
     return tuple(stages)
 
 
-def make_names_unique(model: Any) -> None:
-    """Give every operation of ``model`` a friendly name of its own."""
-    names: set[str] = set()
-    for index, operation in enumerate(model.get_ordered_ops()):
-        name = operation.get_friendly_name()
-        if name in names:
-            operation.set_friendly_name(f"{name}#{index}")
-        names.add(operation.get_friendly_name())
-
-
 class _StageFinder:
     """Finds the operations of a model whose outputs are features.
 
