@@ -27,6 +27,7 @@ from robustness.measure.request import Request
 from robustness.perturbations import REGISTRY, compose
 from robustness.runs import Analysis
 from robustness.statistics import Figures
+from tests.support.data_sets import HubData
 from tests.support.saved_runs import use_stand_ins
 
 
@@ -147,6 +148,9 @@ def test_all_forms_of_the_same_images_have_the_same_rows(
         ),
         "numbers of NumPy": (PIXELS, [np.int64(0), np.array(1), None]),
         "sequence": Listed([[pixels, label] for pixels, label in pairs]),
+        "table of Hugging Face": HubData(
+            [Path(file).read_bytes() for file in files], [0, 1, -1], ["a", "b"]
+        ),
     }
     found = {
         name: rb.evaluate(source, spec, classes=CLASSES).frame() for name, source in forms.items()

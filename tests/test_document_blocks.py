@@ -48,6 +48,7 @@ NOT_RUN = {
     "--engine ray": "needs a cluster",
     "--log-mlflow": "needs MLflow",
     "import fiftyone": "needs FiftyOne",
+    "from datasets import": "needs Hugging Face's datasets",
     "robustness calibrate": "needs a hundred labelled images",
 }
 """What is not run: by a part of a line, or of a block of Python, with the reason."""

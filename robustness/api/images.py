@@ -6,11 +6,8 @@ They are perturbed, attacked, swept and measured here a few at a time, and nothi
 
 from __future__ import annotations
 
-import hashlib
-import io
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,13 +20,13 @@ from PIL import Image
 from robustness import models as known_models
 from robustness.api.arguments import checked_call, names_of
 from robustness.attacks.loop import check_class
-from robustness.base.errors import ImageError, ParameterError
+from robustness.base.errors import ParameterError
 from robustness.base.text import counted
-from robustness.datasets import Dataset, Entry, distinct, open_dataset
-from robustness.datasets.dataset import Columns
-from robustness.datasets.tables import LABEL_COLUMNS, PATH_COLUMNS, other_columns
+from robustness.datasets import Dataset, open_dataset
+from robustness.datasets.rows import open_rows
 from robustness.images import framing
-from robustness.images.decoding import decode, picture_file, read_file
+from robustness.images.arrays import Levels, as_array, in_range, is_image, kind_of, levels
+from robustness.images.decoding import picture_file
 from robustness.images.framing import (
     STUDY_SIDE,
     Framing,
@@ -64,118 +61,6 @@ from robustness.models.record import ModelRecord, labels_of_names
 from robustness.perturbations import check_seed
 from robustness.remedies import parse
 from robustness.runs.imported import class_names
-
-Levels = NDArray[np.uint8]
-
-_EXPECTED = (
-    "an image: an array (height, width, 3) of uint8 or of numbers from 0 to 1, a PIL image or the "
-    "path of a file"
-)
-
-
-def is_image(value: Any) -> bool:
-    """Whether ``value`` is one image: an array of two or three axes, a PIL image, or a path."""
-    if isinstance(value, str | os.PathLike | Image.Image):
-        return True
-    return getattr(value, "ndim", 0) in (2, 3) and hasattr(value, "dtype")
-
-
-_NUMBER_MODES = ("F", "I")
-"""Pillow's modes without a range. Such images are read as arrays, as a conversion to RGB clips
-values above 255."""
-
-_PNG_MODES = ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")
-"""Pillow's modes that a PNG can hold."""
-
-
-def levels(image: Any, name: str = "the image") -> Levels:
-    """Return ``image`` as 8-bit RGB of the shape (H, W, 3).
-
-    ``image`` is a path, a PIL image, or an array (H, W, 3), (3, H, W) or grey (H, W). Floating
-    point in [0, 1] is rounded to 8 bits. Errors call the image by its ``name``. Raises
-    ``ImageError`` for a file that is no image, and ``ParameterError`` for anything else.
-    """
-    if isinstance(image, str | os.PathLike):
-        path = picture_file(image)
-        return np.asarray(decode(read_file(path), name=os.fspath(path)))
-    if isinstance(image, Image.Image) and image.mode not in _NUMBER_MODES:
-        return np.asarray(decode(_encoded(image), name=name))
-    pixels = in_range(as_array(image, name), name)
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=2)
-    if pixels.ndim == 3 and pixels.shape[2] == 3:
-        return pixels
-    if pixels.ndim == 3 and pixels.shape[0] == 3:
-        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
-    raise ParameterError(f"{name}: expected {_EXPECTED}, got an array of shape {pixels.shape}.")
-
-
-def png(image: Any, name: str) -> bytes:
-    """Return ``image`` as the bytes of a lossless PNG, or the own bytes of a file."""
-    if isinstance(image, str | os.PathLike):
-        return read_file(picture_file(image))
-    if isinstance(image, Image.Image) and image.mode not in _NUMBER_MODES:
-        return _encoded(image)
-    return to_png(from_uint8(levels(image, name)))
-
-
-def _encoded(image: Image.Image) -> bytes:
-    converted = image
-    if image.mode not in _PNG_MODES:
-        converted = image.convert("RGB")
-    file = io.BytesIO()
-    # The EXIF data say which side is up.
-    converted.save(file, "PNG", exif=image.getexif())
-    return file.getvalue()
-
-
-def as_array(array: Any, name: str = "images") -> NDArray[Any]:
-    """Return ``array`` as a NumPy array of numbers; tensors of other libraries are converted.
-
-    Raises ``ParameterError`` if it is empty, or if it is no array of numbers.
-    """
-    # Tensors of PyTorch may have gradients, or be on another device.
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
-    try:
-        converted = np.asarray(array)
-    except Exception as error:
-        # An unknown object may raise anything when it is asked for an array.
-        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(array)}.") from error
-    if converted.dtype.kind not in "uif" or not converted.size:
-        raise ParameterError(f"{name}: expected {_EXPECTED}, got {_kind(array)}.")
-    return converted
-
-
-def _kind(value: Any) -> str:
-    dtype = getattr(value, "dtype", None)
-    shape = getattr(value, "shape", None)
-    if dtype is None or shape is None:
-        return type(value).__name__
-    return f"{dtype} of shape {tuple(shape)}"
-
-
-def in_range(array: NDArray[Any], name: str) -> Levels:
-    """Return ``array`` as uint8 of the same shape.
-
-    Raises ``ParameterError`` unless its values are whole numbers from 0 to 255, or floating point
-    in [0, 1].
-    """
-    if array.dtype == np.uint8:
-        return array
-    is_floating = array.dtype.kind == "f"
-    most = 1 if is_floating else 255
-    low = array.min()
-    high = array.max()
-    # Written so that NaN is out of range as well.
-    if not (low >= 0 and high <= most):
-        problem = f"{name}: expected values from 0 to {most}, got {low:g} to {high:g}"
-        if is_floating and low >= 0 and 1 < high <= 255:
-            problem += "; divide pixels by 255"
-        raise ParameterError(f"{problem}.")
-    if is_floating:
-        return to_uint8(array.astype(np.float64))
-    return array.astype(np.uint8)
 
 
 @checked_call
@@ -292,7 +177,7 @@ def _batch(images: Any) -> tuple[NDArray[Any], Levels]:
     if original.ndim not in (3, 4) or original.shape[-1] != 3:
         raise ParameterError(
             f"images: expected an array (N, height, width, 3) or (height, width, 3), got "
-            f"{_kind(original)}."
+            f"{kind_of(original)}."
         )
     batch = in_range(original, "images").reshape(-1, *original.shape[-3:])
     return original, batch
@@ -536,85 +421,12 @@ def smallest_breaks(
     return tuple(results)
 
 
-EXPECTED = (
-    "a folder, zip, table or URL; images (N, height, width, 3) or a list of images, alone or with "
-    "labels as (images, labels); a sequence of (image, label); or a frame with the columns path "
-    "and label"
-)
-
-
-class SessionImages(Dataset):
-    """A dataset of images that a Python session holds.
-
-    A run of them cannot be opened again by its name.
-    """
-
-    def __init__(
-        self,
-        get: Callable[[int], tuple[Any, Any]],
-        count: int,
-        names: Sequence[str] | None = None,
-        classes: Sequence[str] = (),
-    ) -> None:
-        """List the images.
-
-        ``get`` returns the image and the label at an index below ``count``. It is called once for
-        each here, and again when an image is read. ``names`` are those of the images, by default
-        numbers. ``classes`` are the names of the classes that integer labels stand for.
-        """
-        self._get = get
-        digits = len(str(max(0, count - 1)))
-        names = distinct(names or [f"image {index:0{digits}d}" for index in range(count)])
-        entries = []
-        content = hashlib.sha256()
-        for index, name in enumerate(names):
-            image, label = get(index)
-            size = None
-            refused = ""
-            try:
-                size = _add_to_digest(content, image, name)
-            except ImageError as error:
-                refused = str(error)
-            text = _label_text(label, classes)
-            entries.append(Entry(name, str(index), size, label=text, refused=refused))
-        self.columns_of_predictions: Columns = {}
-        super().__init__(f"python:{content.hexdigest()[:16]}", "images from Python", entries)
-
-    def columns(self) -> Columns:
-        """Return the other columns of a frame."""
-        return self.columns_of_predictions
-
-    def read(self, entry: Entry) -> bytes:
-        """Return an array or a PIL image as lossless PNG, and a file as its bytes."""
-        return png(self._get(int(entry.location))[0], entry.name)
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of names, labels and pixels; files count by their paths and sizes."""
-        return hashlib.sha256(f"{self.source} {super().digest}".encode()).hexdigest()
-
-
-def _add_to_digest(content: Any, image: Any, name: str) -> int | None:
-    """Add ``image`` to the digest ``content``; return its size in bytes, None for a missing file.
-
-    Files are not read, but added by their paths.
-    """
-    if isinstance(image, str | os.PathLike):
-        path = Path(picture_file(image)).resolve()
-        content.update(os.fsencode(path))
-        return path.stat().st_size if path.is_file() else None
-    pixels = levels(image, name)
-    content.update(str(pixels.shape).encode())
-    content.update(np.ascontiguousarray(pixels).data)
-    return pixels.nbytes
-
-
-def open_images(source: Any, classes: Any = None) -> Dataset:
+def open_images(source: Any, classes: Any = None, limit: int | None = None) -> Dataset:
     """Return the dataset of the images of ``source``.
 
     ``classes`` are the names that integer labels of images in memory stand for, as ``class_names``
-    takes them. Raises ``ParameterError`` for a source without images, and for integer labels
-    without ``classes``.
+    takes them. No more than ``limit`` rows are asked for. Raises ``ParameterError`` for a source
+    without images, and for integer labels without ``classes``.
     """
     if isinstance(source, Dataset):
         return source
@@ -622,10 +434,7 @@ def open_images(source: Any, classes: Any = None) -> Dataset:
         return open_dataset(os.fspath(source))
     chosen = class_names(classes)
     names = () if chosen is None else labels_of_names(chosen).names
-    dataset = _dataset_of_session(source, names)
-    if not dataset.entries:
-        raise ParameterError(f"Expected at least one image, got none: give {EXPECTED}.")
-    return dataset
+    return open_rows(source, names, limit)
 
 
 def check_classes(classes: Any, *sources: Any) -> None:
@@ -635,159 +444,3 @@ def check_classes(classes: Any, *sources: Any) -> None:
             "Expected classes with images in memory only: the labels of a folder or table are read "
             "as they are written. Leave classes out."
         )
-
-
-def _dataset_of_session(source: Any, classes: Sequence[str]) -> Dataset:
-    """Return the dataset of what a Python session holds, by the kind of ``source``."""
-    if hasattr(source, "columns") and hasattr(source, "iloc"):
-        return _dataset_of_frame(source, classes)
-    if isinstance(source, Mapping):
-        pairs = [(image, None) for image in source.values()]
-        return _dataset_of_pairs(pairs, names=[str(key) for key in source])
-    if _is_images_and_labels(source):
-        images = _images(source[0])
-        labels = source[1]
-        if isinstance(labels, str) or not isinstance(labels, Iterable):
-            raise ParameterError(f"Expected a list of labels, got {type(labels).__name__}.")
-        labels = list(labels)
-        if len(images) != len(labels):
-            raise ParameterError(
-                f"Expected a label for each image, got {counted(len(images), 'image')} and "
-                f"{counted(len(labels), 'label')}."
-            )
-        return _dataset_of_pairs(list(zip(images, labels, strict=True)), classes=classes)
-    if hasattr(source, "ndim") or isinstance(source, list | tuple):
-        return _dataset_of_pairs([_pair_of(item) for item in _images(source)], classes=classes)
-    if hasattr(source, "__getitem__") and hasattr(source, "__len__"):
-        # Such as a dataset of PyTorch. It is asked for each image when that is read, so that the
-        # images need not fit into memory.
-        return SessionImages(lambda index: _pair_of(source[index]), len(source), classes=classes)
-    if isinstance(source, Iterable):
-        return _dataset_of_pairs([_pair_of(item) for item in source], classes=classes)
-    raise _unexpected(source)
-
-
-def _is_images_and_labels(source: Any) -> bool:
-    """Return whether ``source`` is a tuple (images, labels), and not one of two images."""
-    if not isinstance(source, tuple) or len(source) != 2:
-        return False
-    return getattr(source[0], "ndim", 0) == 4 or not is_image(source[1])
-
-
-def _dataset_of_pairs(
-    pairs: Sequence[tuple[Any, Any]],
-    names: Sequence[str] | None = None,
-    classes: Sequence[str] = (),
-) -> SessionImages:
-    """Return the dataset of ``pairs`` of an image and a label; files are called by their paths."""
-    if names is None and all(isinstance(image, str | os.PathLike) for image, _ in pairs):
-        names = [Path(image).as_posix() for image, _ in pairs]
-    return SessionImages(pairs.__getitem__, len(pairs), names, classes)
-
-
-def _unexpected(source: Any) -> ParameterError:
-    return ParameterError(f"Expected {EXPECTED}; got {type(source).__name__}.")
-
-
-def _dataset_of_frame(frame: Any, classes: Sequence[str]) -> Dataset:
-    """Return the dataset of a frame with the columns path and, if it has labels, label.
-
-    Column names are compared without case and without space at their ends.
-    """
-    frame = frame.loc[:, ~frame.columns.duplicated()]
-    column_by_name = {str(column).strip().lower(): column for column in frame.columns}
-    path_column = _first_column(PATH_COLUMNS, column_by_name)
-    label_column = _first_column(LABEL_COLUMNS, column_by_name)
-    if path_column is None:
-        raise ParameterError(
-            "Expected a frame with the column 'path', got "
-            f"{', '.join(column_by_name) or 'no column'}."
-        )
-    frame = frame[frame[path_column].notna()]
-    images = []
-    for value in frame[path_column]:
-        images.append(value.strip() if isinstance(value, str) else value)
-    labels: list[Any] = [None] * len(frame)
-    if label_column is not None:
-        values = frame[label_column]
-        labels = [
-            None if is_missing else value
-            for value, is_missing in zip(values, values.isna(), strict=True)
-        ]
-    dataset = _dataset_of_pairs(list(zip(images, labels, strict=True)), classes=classes)
-    # The other columns find their images by the names in the dataset, which are distinct.
-    names = [entry.name for entry in dataset.entries]
-    dataset.columns_of_predictions = other_columns(frame.assign(**{path_column: names}))
-    return dataset
-
-
-def _first_column(names: Iterable[str], column_by_name: Mapping[str, Any]) -> Any:
-    """Return the column of the first of ``names`` that the frame has, None if it has none."""
-    for name in names:
-        if name in column_by_name:
-            return column_by_name[name]
-    return None
-
-
-def _images(source: Any) -> Sequence[Any]:
-    """Return the images of an array, of an iterable, or of one image alone, as a sequence.
-
-    The items of a list or a tuple may be pairs of an image and a label as well.
-    """
-    if isinstance(source, list | tuple):
-        return source
-    if is_image(source):
-        return [source]
-    if not hasattr(source, "ndim"):
-        if isinstance(source, Iterable):
-            return list(source)
-        raise _unexpected(source)
-    array = as_array(source)
-    if array.ndim != 4:
-        raise ParameterError(
-            f"Expected images of shape (N, height, width, 3), got an array of shape {array.shape}."
-        )
-    return list(array)
-
-
-def _label_text(value: Any, classes: Sequence[str]) -> str | None:
-    """Return the name of the class of a label, None for a missing label.
-
-    An integer is the index of one of ``classes``. Raises ``ParameterError`` for an index out of
-    range, and for a label that is neither a text nor an integer.
-    """
-    # Numbers of NumPy and PyTorch.
-    if hasattr(value, "item") and not getattr(value, "ndim", 0):
-        value = value.item()
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    # In a column with gaps, pandas makes integers floating point.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ParameterError(
-            "Expected a label to be the name or synset of a class, or an integer, got "
-            f"{type(value).__name__}."
-        )
-    if not classes:
-        raise ParameterError(
-            f"Expected classes for integer labels, got the label {value}: name the classes in "
-            'their order, as in classes=["cat", "dog"], or say classes="imagenet".'
-        )
-    if not 0 <= value < len(classes):
-        raise ParameterError(
-            f"Expected labels from 0 to {len(classes) - 1}, the indices of the "
-            f"{len(classes)} classes, got {value}."
-        )
-    return classes[value]
-
-
-def _pair_of(item: Any) -> tuple[Any, Any]:
-    """Return the image and the label of an item of a sequence; an image alone has no label."""
-    if not isinstance(item, list | tuple):
-        return item, None
-    if len(item) != 2:
-        raise ParameterError(f"Expected (image, label), got {counted(len(item), 'value')}.")
-    return item[0], item[1]

@@ -640,13 +640,14 @@ def evaluate(
 
     ``source`` is a folder (its subfolders may be classes), a zip, a table, a URL or ``samples``;
     images as an array (N, H, W, 3), uint8 or floating point in [0, 1], or as a list of arrays, PIL
-    images or paths, alone or with labels as ``(images, labels)``; any sequence of
-    ``(image, label)``; or a frame with the columns ``path`` and ``label``. A published tree
+    images or paths, alone or with labels as ``(images, labels)``; rows of a data set: ``(image,
+    label)`` as in torchvision, ``{"image": image, "label": label}`` as in Hugging Face's datasets,
+    MAITE's triples; or a frame with the columns ``path`` and ``label``. A published tree
     such as ImageNet-C is "TREE::ORIGINALS"; its images are read as stored. All others are made
     square for each model, as files are; the fit "squash" leaves images of ``side`` pixels as they
     are. A label
-    is the name or synset of a class; integers need ``classes``: names in order, a file with one
-    per line, or "imagenet".
+    is the name or synset of a class; integers are those of the data set's classes if it names
+    them, and else need ``classes``: names in order, a file with one per line, or "imagenet".
 
     What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions`` or
     a ``domain``, and ``remedies`` as for ``make_spec``. ``own_classes`` limits predictions to the
@@ -657,7 +658,7 @@ def evaluate(
     run cannot be kept.
     """
     check_classes(classes, source)
-    dataset = open_images(source, classes)
+    dataset = open_images(source, classes, options["limit"])
     if spec is None:
         if conditions is None and isinstance(dataset, ImageNetCTree):
             conditions = stored_conditions(dataset)

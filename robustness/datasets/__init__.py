@@ -19,6 +19,7 @@ from robustness.base.turns import Note
 from robustness.datasets import predictions
 from robustness.datasets.dataset import (
     FOLDERS,
+    IN_PYTHON,
     KNOWN,
     NO_LABELS,
     Dataset,
@@ -88,6 +89,11 @@ def open_dataset(source: str) -> Dataset:
         )
     if "://" in source:
         return _with_images(Remote(source), source)
+    if source.startswith(IN_PYTHON):
+        raise ParameterError(
+            "These images came from a Python session, and have no name to open them by: evaluate "
+            "them there again with the same out, which computes nothing again, to see them."
+        )
     path = Path(source)
     tree, pair, originals = source.partition(PAIRED)
     if pair and not path.exists() and Path(tree).is_dir() and Path(originals).is_dir():

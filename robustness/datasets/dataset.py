@@ -58,6 +58,9 @@ class Dataset(ABC):
     fitted = False
     """Whether its images are study images already, which are not cropped again."""
 
+    other_names: Mapping[str, Sequence[str]] = {}
+    """By label what else its class may be called, where models do not know the label."""
+
     def __init__(self, source: str, title: str, entries: Sequence[Entry]) -> None:
         """``source`` is the argument of ``open_dataset``; ``title`` is shown to people."""
         self.source = source
@@ -71,6 +74,10 @@ class Dataset(ABC):
     def columns(self) -> Columns:
         """The source's other columns, besides paths and labels, by name and then image."""
         return {}
+
+    def label_texts(self) -> Sequence[str | None]:
+        """The label of each entry as it is written in the source, None without one."""
+        return [entry.label for entry in self.entries]
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -147,6 +154,9 @@ def path_text(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+IN_PYTHON: Final = "python:"
+"""Begins the source of images that a Python session holds, which has no other name."""
+
 FOLDERS: Final = "folders"
 KNOWN: Final = "known"
 NO_LABELS: Final = "none"
@@ -181,7 +191,7 @@ def entry_class_indices(
     for labels in label_sets:
         lookup: dict[str | None, int | None] = {None: None}
         for text in distinct_texts:
-            lookup[text] = class_index(text, labels)
+            lookup[text] = _class_index_of_label(text, dataset, labels)
         lookups[labels.key] = lookup
     if labelling != KNOWN:
         strangers = []
@@ -191,6 +201,15 @@ def entry_class_indices(
         if strangers:
             raise _no_class(strangers, label_sets)
     return {key: tuple(lookup[text] for text in texts) for key, lookup in lookups.items()}
+
+
+def _class_index_of_label(text: str, dataset: Dataset, labels: Labels) -> int | None:
+    """The index of the class that a label of ``dataset``, or another name of it, means."""
+    for name in (text, *dataset.other_names.get(text, ())):
+        index = class_index(name, labels)
+        if index is not None:
+            return index
+    return None
 
 
 def classes_of(dataset: Dataset) -> Labels:
@@ -203,11 +222,11 @@ def _label_texts(dataset: Dataset, label_sets: Sequence[Labels]) -> list[str | N
     """The label of each entry as it is written, or the name of the folder of its class."""
     depth = _wrapper_count(dataset, label_sets)
     texts: list[str | None] = []
-    for entry in dataset.entries:
+    for entry, label in zip(dataset.entries, dataset.label_texts(), strict=True):
         if entry.refused:
             texts.append(None)
-        elif entry.label is not None:
-            texts.append(entry.label)
+        elif label is not None:
+            texts.append(label)
         else:
             texts.append(_folder_name(entry, depth))
     return texts
