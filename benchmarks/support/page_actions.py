@@ -6,13 +6,14 @@ import base64
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from benchmarks.support.server import AT_REST, PATIENCE, until
+from benchmarks.support.server import PATIENCE, until
 
 DONE = re.compile(r"^Updated in [\d.]+ m?s")
 HEADLINE = ".rb-headline"
@@ -26,6 +27,38 @@ PIXELS = """canvas => {
     return btoa(bytes)
 }"""
 
+QUIET = 100
+"""Milliseconds without a change after which a page is at rest."""
+_WATCH = """{
+    const lately = (window.lately = {asked: 0, changed: performance.now()})
+    const send = WebSocket.prototype.send
+    WebSocket.prototype.send = function (data) {
+        const RERUN = 0x5a // the first byte of a message that asks for a run of the script
+        if (data[0] === RERUN) lately.asked = performance.now()
+        return send.call(this, data)
+    }
+    new MutationObserver(changes => {
+        for (const {type, target} of changes) {
+            if (type !== "attributes") lately.changed = performance.now()
+            else if (target.dataset.testScriptState === "running") lately.asked = 0
+        }
+    }).observe(document, {
+        attributeFilter: ["data-test-script-state"],
+        characterData: true, childList: true, subtree: true,
+    })
+}"""
+"""Notes when a page has last asked for a run that has not begun, and when it has last changed."""
+_IS_AT_REST = """([quiet, patience]) => {
+    const app = document.querySelector("[data-testid=stApp]")
+    if (app?.dataset.testScriptState !== "notRunning") return false
+    if (document.querySelector("[data-testid=stSkeleton], [data-rb-asking]")) return false
+    const {asked, changed} = window.lately
+    const now = performance.now()
+    return now - changed >= quiet && (!asked || now - asked > patience)
+}"""
+_BEGINS = 2000
+"""Milliseconds in which a run begins that a page asks for. Of one that was over before the page
+could show it, nothing is seen."""
 
 CHARTS = "*/PlotlyChart.*.js"
 """Scripts with which Streamlit draws charts: half of the time of a visit."""
@@ -59,6 +92,34 @@ def without_charts(page: Page) -> Page:
     return page
 
 
+def new_tab(opener: Browser | BrowserContext, **options: Any) -> Page:
+    """A new page of ``opener`` that ``at_rest`` can wait for."""
+    page = opener.new_page(**options)
+    page.set_default_timeout(PATIENCE)
+    page.add_init_script(_WATCH)
+    return page
+
+
+def at_rest(page: Page, quiet: int = QUIET) -> Page:
+    """``page`` once all that was asked of it stands there, to be clicked on or looked at.
+
+    No script runs or is about to, no element waits for its code, the sliders for no answer, and
+    nothing has changed for ``quiet`` milliseconds: Streamlit says that a script has ended before it
+    has drawn what came last and removed what that replaces.
+    """
+    until(page, _IS_AT_REST, arg=[quiet, _BEGINS])
+    return page
+
+
+def shown(locator: Locator) -> Locator:
+    """``locator`` once it is in sight on a page at rest: before, what it replaces may stand beside
+    it, and a click on it may be lost."""
+    expect(locator.filter(visible=True)).not_to_have_count(0)
+    at_rest(locator.page)
+    expect(locator).to_be_visible()
+    return locator
+
+
 def visit(browser: Browser, address: str, *, charts: bool = False) -> Page:
     """A page at ``address``, in the context that all visits share: what one has fetched of a
     server, the others need not fetch again. Without ``charts`` these stay empty.
@@ -72,8 +133,7 @@ def visit(browser: Browser, address: str, *, charts: bool = False) -> Page:
     if page is not None:
         tabs.idle.remove(page)
     else:
-        page = tabs.context.new_page()
-        page.set_default_timeout(PATIENCE)
+        page = new_tab(tabs.context)
         if not charts:
             without_charts(page)
         tabs.charts[page] = charts
@@ -121,11 +181,10 @@ def _open_tabs(browser: Browser) -> set[Page]:
 
 def settled(page: Page) -> Page:
     """The Live page once it shows what was asked for last."""
-    expect(page.get_by_text(DONE).last).to_be_visible()
-    expect(page.locator(".rb-card table").first).to_be_visible()
     until(page, "() => window.robustness?.shown")
-    expect(page.locator(AT_REST)).to_be_visible()
-    expect(page.get_by_text(DONE)).to_have_count(1)  # two while one update replaces another
+    at_rest(page)
+    expect(page.get_by_text(DONE)).to_have_count(1)
+    expect(page.locator(".rb-card table").first).to_be_visible()
     drawn_again(page, 0)  # the answers may stand before the first image does
     return page
 

@@ -21,8 +21,8 @@ from benchmarks.support.repository import ROOT
 CHROMIUM_VARIABLE = "CHROMIUM"
 PATIENCE = 240_000
 """Milliseconds that a page may take to show what is expected of it, on a machine that is busy."""
-AT_REST = "[data-testid=stApp][data-test-script-state=notRunning]"
-"""The page while no script of it runs."""
+LEFT = "Execution context was destroyed"
+"""What Playwright says where a page is left for another while it evaluates something there."""
 
 HOW_TO_GET_ONE = (
     "no Chromium found: install one ('apt-get install chromium' or 'playwright install chromium') "
@@ -124,10 +124,19 @@ def until(page: Page, expression: str, arg: object = None) -> None:
     Playwright's own ``wait_for_function`` evaluates a text in the page, as its policy forbids.
     """
     deadline = time.monotonic() + PATIENCE / 1000
-    while not page.evaluate(expression, arg):
+    while not _is_true(page, expression, arg):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{expression} was not true within {PATIENCE / 1000:.0f} s")
         page.wait_for_timeout(50)
+
+
+def _is_true(page: Page, expression: str, arg: object) -> bool:
+    try:
+        return bool(page.evaluate(expression, arg))
+    except Error as error:
+        if LEFT not in str(error):
+            raise
+        return False
 
 
 def eventually(page: Page, holds: Callable[[], bool]) -> None:

@@ -11,8 +11,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.support.page_actions import HEADLINE, left_behind_closed, settled
-from benchmarks.support.server import AT_REST, PATIENCE
+from benchmarks.support.page_actions import (
+    HEADLINE,
+    at_rest,
+    left_behind_closed,
+    new_tab,
+    settled,
+    shown,
+)
 
 REFUSED = """addEventListener("securitypolicyviolation", event => {
     (window.refused ??= []).push(`${event.violatedDirective} ${event.blockedURI}`)
@@ -31,17 +37,15 @@ ATTACK = """() => new Promise(done => {
 def newcomer(browser: Browser, address: str) -> Iterator[tuple[Page, set[str]]]:
     """The Live page of somebody who came by another, and the hosts that were asked for it."""
     with left_behind_closed(browser):
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(PATIENCE)
+        page = new_tab(browser, viewport={"width": 1440, "height": 900})
         page.add_init_script(REFUSED)
         hosts: set[str] = set()
         page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
         page.goto(f"{address}/reference?view=methods")
-        expect(page.get_by_role("heading", level=1, name="Reference")).to_be_visible()
-        expect(page.get_by_role("heading", name="Glossary")).to_be_visible()
-        expect(page.get_by_role("link", name="One image")).to_have_count(1)
+        shown(page.get_by_role("heading", level=1, name="Reference"))
+        shown(page.get_by_role("heading", name="Glossary"))
         assert "Traceback" not in page.inner_text("body")
-        page.get_by_role("link", name="One image").click()
+        shown(page.get_by_role("link", name="One image")).click()
         yield settled(page), hosts
 
 
@@ -61,7 +65,7 @@ def test_under_its_policy_charts_work_and_a_foreign_script_does_not(
     """Content-Security-Policy."""
     page, _ = newcomer
     expect(page.locator(".js-plotly-plot")).to_have_count(1)
-    expect(page.locator(AT_REST)).to_be_visible()
+    at_rest(page)
     assert page.evaluate("window.refused ?? []") == []
     ran, refused = page.evaluate(ATTACK)
     assert not ran

@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
-from benchmarks.support.page_actions import left_behind_closed, visit
-from benchmarks.support.server import AT_REST, until
+from benchmarks.support.page_actions import at_rest, left_behind_closed, shown, visit
+from benchmarks.support.server import until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 from tests.models.test_describe import colour_model
@@ -62,8 +62,8 @@ FITS = """() => {
 }"""
 """That nothing overflows a phone; a table takes a moment to follow the width of the window."""
 STILL = "*, ::before, ::after { transition: none !important; animation: none !important }"
-LOOKS = 200
-"""Milliseconds between two looks at whether more has come."""
+DRAWN = 300
+"""Milliseconds without a change after which charts, too, are complete."""
 SMALL = """() => [...document.querySelectorAll(
     'a, button, input, select, textarea, summary, [role=slider], [tabindex="0"]'
 )].flatMap(control => {
@@ -100,7 +100,7 @@ def tab(browser: Browser, address: str, two_runs: None) -> Iterator[Page]:
     with left_behind_closed(browser):
         page = visit(browser, f"{address}/reference?view=methods", charts=True)
         expect(page.locator("body style").first).to_be_attached()  # the pages' own: it comes late
-        complete(page)
+        at_rest(page, DRAWN)
         page.add_style_tag(content=STILL)
         page.evaluate(AXE_SCRIPT)
         yield page
@@ -130,7 +130,7 @@ def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str)
     page.set_viewport_size({"width": 1440, "height": 900})
     page.evaluate(OPEN, f"{address}/{path}")
     title, _, view = title.partition(": ")
-    expect(page.get_by_role("heading", level=1, name=title, exact=True)).to_be_visible()
+    shown(page.get_by_role("heading", level=1, name=title, exact=True))
     if view:
         expect(page.get_by_role("radio", name=view, exact=True)).to_be_checked()
     passes(page)
@@ -142,44 +142,36 @@ def test_axe_finds_nothing_wrong_with_a_filled_form(tab: Page, address: str) -> 
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
     page.evaluate(OPEN, f"{address}/models")
-    expect(page.get_by_role("heading", level=2, name="Add a model")).to_be_visible()
+    shown(page.get_by_role("heading", level=2, name="Add a model"))
     model = FilePayload(
         name="colours.onnx", mimeType="application/octet-stream", buffer=colour_model()
     )
     page.get_by_test_id("stFileUploader").locator("input").set_input_files(model)
     classes = page.get_by_label("Class names, one per line")
-    expect(classes).to_be_visible()
-    classes.fill("red\ngreen")
+    shown(classes).fill("red\ngreen")
     classes.press("Control+Enter")
-    expect(page.get_by_text("you named 2 classes")).to_be_visible()
+    shown(page.get_by_text("you named 2 classes"))
     passes(page)
 
 
 def passes(page: Page) -> None:
     """``page`` breaks no rule, light on a desk and dark on a phone, nor of contrast in between."""
-    complete(page)
+    at_rest(page, DRAWN)
     assert violations(page) == []
     light = page.evaluate(GROUND)
     page.emulate_media(color_scheme="dark")
     until(page, f"{GROUND} !== '{light}'")
+    at_rest(page)
     assert violations(page, COLOURS) == []
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.get_by_test_id("stSidebar")).not_to_be_in_viewport()
     until(page, FITS)
+    at_rest(page)
     assert violations(page) == []
     assert page.evaluate(SMALL) == []
     reached = stops(page)
     assert [stop for sound, stop in reached if not sound] == []
     assert len(reached) > 10, "the keyboard goes through all of the page"
-
-
-def complete(page: Page) -> None:
-    """Waits until no script runs and nothing has come for a while: charts come after that."""
-    before = -1
-    while before != (found := page.evaluate("document.querySelectorAll('*').length")):
-        before = found
-        page.wait_for_timeout(LOOKS)
-        expect(page.locator(AT_REST)).to_be_visible()
 
 
 def violations(page: Page, rules: dict[str, Any] = RULES) -> list[str]:

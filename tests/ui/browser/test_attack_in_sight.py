@@ -9,30 +9,29 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from benchmarks.support.page_actions import hand_back, pixels, settled, visit
+from benchmarks.support.page_actions import hand_back, pixels, settled, shown, visit
 from benchmarks.support.server import eventually
 
 
 def test_a_first_visit_shows_the_answer_and_the_pictures_at_once(
     browser: Browser, address: str
 ) -> None:
-    # Settled, as a click on a button that is being drawn anew is lost.
     page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet"))
     page.get_by_role("radio", name="Attack").click()
     headline = page.locator(".rb-headline")
-    expect(headline.filter(has_text="fools SqueezeNet 1.1")).to_be_visible()
+    shown(headline.filter(has_text="fools SqueezeNet 1.1"))
     expect(headline).to_have_count(1)  # that of Live goes when the view is complete
-    expect(page.locator(".st-key-pictures .rb-pair[data-drawn]")).to_be_visible()
+    shown(page.locator(".st-key-pictures .rb-pair[data-drawn]"))
     pictures = page.locator(".st-key-pictures .rb-pair figure:visible")
     for width, height in ((1440, 900), (390, 844)):
         page.set_viewport_size({"width": width, "height": height})
         expect(pictures).to_have_count(2)
-        for shown in (
+        for part in (
             headline,
             page.get_by_text("equally large random changes"),
             *pictures.all(),
         ):
-            eventually(page, partial(is_in_sight, shown, height))
+            eventually(page, partial(is_in_sight, part, height))
     before, after = (pixels(page, index).astype(int) for index in (0, 1))
     change = after - before
     gain = int(re.sub(r"\D", "", str(page.locator(".rb-difference > figcaption").text_content())))

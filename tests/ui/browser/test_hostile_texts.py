@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import Browser
 
-from benchmarks.support.server import AT_REST, PATIENCE, dashboard
+from benchmarks.support.page_actions import at_rest, new_tab
+from benchmarks.support.server import dashboard
 from robustness.base.text import visible
 from tests.support.hostile_texts import TEXTS
 
@@ -13,11 +14,10 @@ LIVE = "a, img, b, em, del, code, h1, ol, .katex, [data-testid=stIconMaterial], 
 
 def test_a_text_of_a_stranger_stays_text(browser: Browser) -> None:
     with dashboard("tests/support/hostile_texts.py", PYTHONPATH=".") as address:
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE)
+        page = new_tab(browser)
         page.goto(address)
         page.locator(f".st-key-text-{len(TEXTS) - 1} [role=radiogroup]").wait_for()
-        page.locator(AT_REST).wait_for()
+        at_rest(page)
         for number, text in enumerate(TEXTS):
             drawn = page.locator(f".st-key-text-{number} [data-testid=stMarkdownContainer]")
             # Streamlit fetches the code of its elements while it draws: each appears when it can.

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.support.page_actions import left_behind_closed
-from benchmarks.support.server import AT_REST, PATIENCE
+from benchmarks.support.page_actions import at_rest, left_behind_closed, new_tab
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 
@@ -30,8 +29,8 @@ PAGES = {
     "evaluations?run=views": (".st-key-results h2", "view"),
 }
 """By page: what comes last, and the key of the control of its views."""
-LATER = 600
-"""Milliseconds after which Chrome counts a shift as none of the user's, and charts have come."""
+DRAWN = 300
+"""Milliseconds without a change after which charts, too, are complete."""
 TITLE = """() => {
     const text = document.createRange(), title = document.querySelector("h1")
     text.selectNodeContents(title)
@@ -54,13 +53,11 @@ def test_nothing_moves_on_a_phone_while_a_map_loads(
         ("evaluations?run=still", ".st-key-results h2"),
     ):
         with left_behind_closed(browser):
-            page = browser.new_page(viewport={"width": 390, "height": 844})
-            page.set_default_timeout(PATIENCE)
+            page = new_tab(browser, viewport={"width": 390, "height": 844})
             page.add_init_script(SHIFTS)
             page.goto(f"{address}/{path}")
             expect(page.locator(last).first).to_be_visible()
-            expect(page.locator(AT_REST)).to_be_visible()
-            assert page.evaluate("window.shift") <= 0.1, path
+            assert shifted(page) <= STILL, path
             if "run=" in path:
                 box = page.locator(".rb-map").bounding_box()
                 assert box is not None
@@ -87,8 +84,7 @@ def test_nothing_moves_while_a_page_loads_or_another_view_comes(
         context = browser.new_context()
         context.add_init_script(SHIFTS)
         for width, height in ((1440, 900), (390, 844)):
-            page = context.new_page()
-            page.set_default_timeout(PATIENCE)
+            page = new_tab(context)
             page.set_viewport_size({"width": width, "height": height})
             page.goto(f"{address}/{path}")
             expect(page.locator(last).first).to_be_visible()
@@ -105,9 +101,7 @@ def test_nothing_moves_while_a_page_loads_or_another_view_comes(
 
 def shifted(page: Page) -> float:
     """How much ``page`` has moved since it was asked last, once it is at rest."""
-    page.wait_for_timeout(LATER)
-    expect(page.locator(AT_REST)).to_be_visible()
-    page.wait_for_timeout(LATER)
+    at_rest(page, DRAWN)
     moved: float = page.evaluate("window.shift")
     page.evaluate("window.shift = 0")
     return moved

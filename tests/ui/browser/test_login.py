@@ -12,7 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from benchmarks.support.server import PATIENCE, dashboard, free_port
+from benchmarks.support.page_actions import new_tab, shown
+from benchmarks.support.server import dashboard, free_port
 from tests.support.oidc_server import Provider, provider
 
 ADA = {"email": "Ada@example.org", "email_verified": True}
@@ -34,17 +35,16 @@ def test_who_logs_in_has_the_role_of_their_address(browser: Browser, tmp_path: P
         # A page with nothing to measure is the whole of it.
         with dashboard("pages/reference.py", port, **settings):
             context = browser.new_context()
-            page = context.new_page()
-            page.set_default_timeout(PATIENCE)
+            page = new_tab(context)
             page.goto(address)
-            expect(page.get_by_text("Log in to use this dashboard.")).to_be_visible()
+            shown(page.get_by_text("Log in to use this dashboard."))
             expect(page.get_by_role("textbox", name="Search")).to_have_count(0)
             _log_in(page, asked, EVE)
-            expect(page.get_by_text("you have none here; ask op@\u2060example.org")).to_be_visible()
+            shown(page.get_by_text("you have none here; ask op@\u2060example.org"))
             _log_out(page)
             _log_in(page, asked, ADA)
-            expect(page.get_by_text("ada@\u2060example.org (evaluator)")).to_be_visible()
-            expect(page.get_by_role("textbox", name="Search")).to_be_visible()
+            shown(page.get_by_text("ada@\u2060example.org (evaluator)"))
+            shown(page.get_by_role("textbox", name="Search"))
             context.close()  # before the server ends, which waits for who is still answered
 
 
@@ -69,10 +69,10 @@ def _exchange(connection: ClientConnection, message: bytes) -> list[object]:
 
 def _log_in(page: Page, asked: Provider, claims: dict[str, object]) -> None:
     asked.claims = claims
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    shown(page.get_by_role("button", name="Log in")).click()
+    shown(page.get_by_role("button", name="Log out"))
 
 
 def _log_out(page: Page) -> None:
-    page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    shown(page.get_by_role("button", name="Log out")).click()
+    shown(page.get_by_role("button", name="Log in"))

@@ -15,14 +15,16 @@ from pydantic import TypeAdapter
 from benchmarks.support.page_actions import (
     HEADLINE,
     PAIR,
+    at_rest,
     drawn,
     pixels,
     put_on,
     settled,
+    shown,
     visit,
     visiting,
 )
-from benchmarks.support.server import AT_REST, eventually, until
+from benchmarks.support.server import eventually, until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 from robustness.images.decoding import sample_bytes
@@ -119,7 +121,7 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page)
     expect(page.get_by_test_id("stFileUploader")).to_be_hidden()
     expect(page.locator(".st-key-live-details")).to_be_hidden()
     expect(page.locator(".st-key-live-helping")).to_be_hidden()
-    expect(page.locator(".rb-stack")).to_be_visible()
+    shown(page.locator(".rb-stack"))
     left, right = (page.locator(f".rb-frames .rb-{which}") for which in ("before", "remedied"))
     eventually(page, lambda: left.evaluate(TOP) == right.evaluate(TOP))
     eventually(page, lambda: page.locator(HEADLINE).evaluate(SIZE) > 1.7 * small)
@@ -130,8 +132,7 @@ def test_the_presenters_view_is_large_in_the_link_and_left_by_escape(live: Page)
     until(page, f"() => {END}('.st-key-stack') === innerHeight")  # a sheet at the lower edge
     page.set_viewport_size({"width": 1440, "height": 900})
     page.reload()
-    settled_in_view = page.locator(PAIR)
-    expect(settled_in_view).to_be_visible()
+    shown(page.locator(PAIR))
     expect(page.get_by_test_id("stSidebar")).to_be_hidden()
     leave(page)
     expect(page.get_by_test_id("stSidebar")).to_be_visible()
@@ -146,8 +147,8 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     settled(page)
     story = next(story for story in STORIES if "view" not in story.query)
     page.get_by_role("button", name="Stories").click()
-    page.get_by_role("link", name=story.title).click()
-    expect(page.get_by_text(story.watch)).to_be_visible()
+    shown(page.get_by_role("link", name=story.title)).click()
+    shown(page.get_by_text(story.watch))
     expect(page).to_have_url(re.compile(f"story={story.name}"))
     settled(page)
     expect(page.get_by_test_id("stPopoverBody")).to_have_count(0)  # nor does it cover that
@@ -174,7 +175,7 @@ def test_arrow_keys_lead_from_story_to_story_in_present_mode(
         for key, story in (("ArrowRight", second), ("ArrowLeft", first), ("ArrowLeft", last)):
             page.keyboard.press(key)
             expect(page.locator(f"html[data-rb-story={story.name}]")).to_be_attached()
-            expect(page.get_by_text(story.watch)).to_be_visible()
+            shown(page.get_by_text(story.watch))
             expect(page).to_have_url(re.compile(f"story={story.name}&present=true"))
         slider = page.get_by_role("slider", name=re.compile("Slanted"))
         at = slider.input_value()
@@ -201,7 +202,7 @@ def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
     camera.get_by_role("button", name="Camera").click()
     until(page, "() => document.querySelector('.rb-camera')?.dataset.frames > 4")
     camera.get_by_role("button", name="Freeze").click()
-    expect(page.get_by_text("Showing camera.png")).to_be_visible()
+    shown(page.get_by_text("Showing camera.png"))
     settled(page)
     expect(page.locator(".rb-step")).to_have_attribute("data-name", "gaussian_blur")
     eventually(page, lambda: not np.array_equal(pixels(page, 0), still))
@@ -252,7 +253,7 @@ def match(folder: Path, source: str) -> None:
 def test_no_texts_overlap_or_leave_the_window_in_present_of_any_view(
     browser: Browser, address: str, evaluated: str
 ) -> None:
-    """On one screen at both sizes of a projector, with and without its controls; and on a phone."""
+    """On one screen at both sizes of a projector, beside its controls; and on a phone."""
     sample = f"{address}/?sample=coffee&{CHOSEN}&present=true"
     longest = max(STORIES, key=lambda story: len(story.watch))
     story = urlencode({**longest.link, "present": "true"}, doseq=True)
@@ -275,27 +276,27 @@ def test_no_texts_overlap_or_leave_the_window_in_present_of_any_view(
             page.set_viewport_size({"width": 1440, "height": 900})
             page.goto(link)
             expect(page.locator(content).first).to_be_visible()
-            expect(page.locator(AT_REST)).to_be_visible()
             expect(page.locator(HEADLINE)).not_to_have_count(0)
-            # What controls it fades only once, which takes seconds.
-            for opacity in ("1", "0"):
-                for width, height in ((1440, 900), (1920, 1080)):
-                    page.set_viewport_size({"width": width, "height": height})
-                    if opacity == "1":
-                        page.mouse.move(width / 2, height - 5)
-                        page.mouse.move(width / 2 + 1, height - 5)
-                    expect(page.locator(".st-key-leave")).to_have_css("opacity", opacity)
-                    texts = page.evaluate(TEXTS)
-                    assert not texts["over"], (link, width)
-                    assert not texts["outside"], (link, width)
-                    assert texts["count"] > 2, (link, width)
-                    assert page.locator(HEADLINE).first.evaluate(SIZE) <= 0.026 * width + 0.1
-                    assert page.evaluate(SCROLLS) <= 1, (link, width)
-            page.set_viewport_size({"width": 390, "height": 844})
-            page.mouse.move(200, 400)
-            page.mouse.move(201, 400)
-            expect(page.locator(".st-key-leave")).to_have_css("opacity", "1")
+            for width, height in ((1440, 900), (1920, 1080)):
+                resize(page, width, height)
+                texts = page.evaluate(TEXTS)
+                assert not texts["over"], (link, width)
+                assert not texts["outside"], (link, width)
+                assert texts["count"] > 2, (link, width)
+                assert page.locator(HEADLINE).first.evaluate(SIZE) <= 0.026 * width + 0.1
+                assert page.evaluate(SCROLLS) <= 1, (link, width)
+            resize(page, 390, 844)
             assert not page.evaluate(TEXTS)["outside"], link
+        expect(page.locator(".st-key-leave")).to_have_css("opacity", "0")
+
+
+def resize(page: Page, width: int, height: int) -> None:
+    """The window, in which what controls ``page`` is then in sight: it fades after a while."""
+    page.set_viewport_size({"width": width, "height": height})
+    at_rest(page)
+    page.mouse.move(width / 2, height / 2)
+    page.mouse.move(width / 2 + 1, height / 2)
+    expect(page.locator(".st-key-leave")).to_have_css("opacity", "1")
 
 
 def test_a_run_plays_its_worst_images_by_keys(
@@ -303,17 +304,16 @@ def test_a_run_plays_its_worst_images_by_keys(
 ) -> None:
     with visiting(browser, f"{address}/evaluations?run={evaluated}&present=true") as page:
         said = page.locator(".rb-said li")
-        expect(page.locator(".st-key-decision .rb-map")).to_be_visible()
+        shown(page.locator(".st-key-decision .rb-map"))
         for key, slide in (("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)):
             page.keyboard.press(key)
             expect(page).to_have_url(re.compile(f"slide={slide}"))
-            expect(page.get_by_text(f"{slide} / 4")).to_be_visible()
+            shown(page.get_by_text(f"{slide} / 4"))
             expect(said).to_have_count(len(MODELS))
             expect(page.locator(".rb-slide img")).to_have_count(2)
-            expect(page.locator(AT_REST)).to_be_visible()
         page.keyboard.press("p")
         expect(page).to_have_url(re.compile("slide=4"))  # it plays to the last word
-        expect(page.locator(".st-key-closing")).to_be_visible()
+        shown(page.locator(".st-key-closing"))
         expect(page.locator(HEADLINE)).to_have_text(re.compile(r"drops from \d+% to \d+%\."))
         page.keyboard.press("Escape")
         expect(page.get_by_test_id("stSidebar")).to_be_visible()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.support.page_actions import asked, settled, visiting
-from benchmarks.support.server import AT_REST, until
+from benchmarks.support.page_actions import asked, at_rest, settled, shown, visiting
+from benchmarks.support.server import until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
 from robustness.cli import main
@@ -36,21 +36,16 @@ def results(
     runs.delete(run.folder)
 
 
-def at_rest(page: Page, cases: int) -> None:
-    expect(page.locator(".rb-case")).to_have_count(cases)
-    expect(page.locator(AT_REST)).to_be_visible()
-
-
 def test_the_page_gives_the_file_that_the_command_writes(
     results: tuple[Page, runs.Run], tmp_path: Path
 ) -> None:
     page, run = results
     for label, suffix in (("Report", ".html"), ("JSON", ".json")):
-        expect(page.locator(AT_REST)).to_be_visible()  # else the button is replaced under the click
         if suffix != ".html":
-            page.get_by_role("button", name="Other formats").click()
+            shown(page.get_by_role("button", name="Other formats")).click()
+        button = shown(page.get_by_role("button", name=label))
         with page.expect_download() as download:
-            page.get_by_role("button", name=label).click()
+            button.click()
         assert download.value.suggested_filename == f"{run.id}{suffix}"
         target = tmp_path / f"command{suffix}"
         assert main.main(["report", str(run.folder), "--to", str(target)]) == 0
@@ -67,18 +62,19 @@ def test_back_from_the_live_page_keeps_view_selection_number_and_place(
 ) -> None:
     """The cell in the link filters the images."""
     page, _ = results
-    page.get_by_role("button", name="All 10 images").click()
-    page.get_by_role("button", name="Show 4 more").click()
-    at_rest(page, 10)
+    shown(page.get_by_role("button", name="All 10 images")).click()
+    shown(page.get_by_role("button", name="Show 4 more")).click()
+    expect(page.locator(".rb-case")).to_have_count(10)
+    at_rest(page)
     until(page, "() => [...document.images].every(image => image.complete)")  # they take up room
     link = page.locator(LINKS).last
     link.scroll_into_view_if_needed()
     before, before_at = link.evaluate(TOP), page.url
     link.click()
     settled(page)
-    expect(page.locator(AT_REST)).to_be_visible()
     page.go_back()
-    at_rest(page, 10)
+    expect(page.locator(".rb-case")).to_have_count(10)
+    at_rest(page)
     assert asked(page.url) == asked(before_at)
     assert asked(page.url)["view"] == ["images"]
     assert asked(page.url)["cell"] == ["model=EfficientNetLite1&condition=horizontal_flip=1.0"]
