@@ -79,6 +79,8 @@ BISECTION_PASSES = 20
 def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None) -> None:
     """Draw the view Attack."""
     answer, controls = st.columns([7, 3], gap="medium")  # on a narrow screen the answer is above
+    # First, as the style keeps its height: what is below it then stays in its place.
+    answer_place = answer.container(key="attack-answer")
     with controls, st.container(key="attack-controls"):
         st.html(html("target", name="controls"))
         attacked_model, spec = _attack_input(model_names, seed)
@@ -88,7 +90,7 @@ def show(picture: Picture, model_names: tuple[str, ...], seed: int, truth: str |
     compared = [name for name in model_names if version_for(picture, name).framing == framing]
     not_compared = [models.label(name) for name in model_names if name not in compared]
     picture = version_for(picture, attacked_model)
-    with answer, st.container(key="attack-answer"):
+    with answer_place:
         condition = AttackCondition.of_spec(spec)
         stories.show_story(picture, model_names, seed, f"{attacked_model} {condition.id}")
         outcome = _measure(picture, attacked_model, spec)

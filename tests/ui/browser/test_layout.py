@@ -25,7 +25,7 @@ PAGES = {
     "models": ("[data-testid=stDataFrame]", "view"),
     "reference": (".rb-strip", "view"),
     "reference?view=methods": (".rb-glossary", ""),
-    "evaluations?question=compare": (".st-key-new-evaluation button", "question"),
+    f"evaluations?question=compare&{ONE}": (".st-key-new-evaluation button", "question"),
     "evaluations?run=views": (".st-key-results h2", "view"),
 }
 """By page: what comes last, and the key of the control of its views."""
