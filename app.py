@@ -1,4 +1,4 @@
-"""The page One image: an image in, and three views of how classifiers respond to its changes."""
+"""The page One image: an image in, and four views of how classifiers respond to its changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustness.ui.inputs import (
     sidebar_input,
     suggest_true_class,
 )
-from robustness.ui.live import attack, map, stack, stories
+from robustness.ui.live import attack, map, stack, stories, study
 from robustness.ui.live import page as live_page
 from robustness.ui.live.held import ROUTES
 from robustness.ui.server import Guard, settle, warm_up
@@ -35,11 +35,13 @@ if __name__ == "__main__":  # as the script of a page
             stack.LIVE: live_page,
             stack.MAP: map,
             "attack": attack,
+            stack.STUDY: study,
         }
         titles = {
             stack.LIVE: "Live",
             stack.MAP: "Map",
             "attack": "Attack",
+            stack.STUDY: "Study",
         }
         with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):
             view = one_of("View", titles, stack.VIEW, shows_label=False)
@@ -47,7 +49,8 @@ if __name__ == "__main__":  # as the script of a page
                 stories.buttons()
         if view == "attack":
             session.require(Action.ATTACK)
-        names, seed = sidebar_input()
+        fixed_names = study.model_names() if view == stack.STUDY else ()
+        names, seed = sidebar_input(fixed_names)
         # The arrow keys would lead from one's own image to that of a story.
         stories.frame(with_stories=not is_own_image())
         picture, truth = picture_input(names, camera=view == stack.LIVE)

@@ -262,6 +262,12 @@ def add_strengths(parsers: Parsers) -> None:
     study.add_argument(
         "--strength", type=float, metavar="S", help="0 to 1 (default: the study setting of each)"
     )
+    study.add_argument(
+        "--as-published",
+        action="store_true",
+        help="the published study on one image: its four networks, a bundled model in place of "
+        "each without weights, its ten perturbations, and its tables",
+    )
     study.add_argument("--out", type=Path, metavar="DIR", help="also write tables and images")
     add_shared(study, "--true-class", "--seed", "--fit", "--side", "--remedies")
 
@@ -288,10 +294,15 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.measure.rows import provenance_record
     from robustness.measure.strength import labelled
     from robustness.models import resolve
-    from robustness.statistics.study import summarise
+    from robustness.statistics.study import network_entries, networks, summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
-    model_names = resolve(options.models)
+    if options.as_published:
+        _expect_nothing_else(options)
+        study_networks = networks()
+        model_names = tuple(network.model for network in study_networks)
+    else:
+        model_names = resolve(options.models)
     spec = request_of(options, model_names, conditions)
     framings = list(spec.by_framing)
     pictures = [picture(options, image, framings) for image in options.images]
@@ -317,15 +328,35 @@ def study_command(options: argparse.Namespace) -> None:
         "summary": summarise([row for row in rows if not row.base]),
         "measurements": [row.as_row() for row in rows],
     }
+    if options.as_published:
+        document["networks"] = network_entries(study_networks, document["summary"])
     if options.out is not None:
         _write_tables(document, options.out)
         _write_images(pictures, conditions, options.seed, options.out)
     if options.json:
         console.print_json(document)
-    else:
-        from robustness import report
+        return
+    from robustness import report
 
-        console.say(report.printed(report.of_map(spec, pictures, rows)))
+    if options.as_published:
+        content = report.of_study(spec, pictures[0], rows, study_networks)
+    else:
+        content = report.of_map(spec, pictures, rows)
+    console.say(report.printed(content))
+
+
+def _expect_nothing_else(options: argparse.Namespace) -> None:
+    """Raise ``ParameterError`` for what --as-published decides, and for several images."""
+    for name in ("models", "perturbations", "strength", "remedies"):
+        if getattr(options, name) not in (None, ()):
+            raise ParameterError(
+                f"Expected --as-published without --{name}, got both; the study fixes its "
+                "networks and perturbations."
+            )
+    if len(options.images) > 1:
+        raise ParameterError(
+            f"Expected one image with --as-published, got {len(options.images)}: the study has one."
+        )
 
 
 def _write_tables(document: dict[str, Any], out: Path) -> None:

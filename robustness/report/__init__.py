@@ -21,6 +21,7 @@ from robustness.report.image import of_attack, of_live
 from robustness.report.run import of_run
 from robustness.report.search import of_breaks
 from robustness.report.strength import of_map
+from robustness.report.study import of_study
 
 __all__ = [
     "FORMATS",
@@ -35,6 +36,7 @@ __all__ = [
     "of_live",
     "of_map",
     "of_run",
+    "of_study",
     "printed",
     "printed_blocks",
     "rendered",

@@ -265,15 +265,18 @@ def consistency(summary: Sequence[Entry], images: int) -> str:
     if study.has_intervals(summary):
         clauses = [_ranked_consistency(ranking) for ranking in rankings]
         return sentence(*clauses, names=names)
-    clauses = [_counted_consistency(ranking, images) for ranking in rankings]
+    clauses = [kept_predictions(ranking, images) for ranking in rankings]
     if len(summary) > 1:
         few_images = "one image" if images == 1 else f"{images} images"
         clauses.append(f"{few_images} cannot rank models")
     return sentence(*clauses, names=names)
 
 
-def _counted_consistency(ranking: Sequence[Entry], images: int) -> str:
-    """Return the clause on the models that keep their prediction most often and least often."""
+def kept_predictions(ranking: Sequence[Entry], images: int) -> str:
+    """Return the clause on the models that keep their prediction most often and least often.
+
+    ``ranking`` is one of models with the same classes, and ``images`` the number of images.
+    """
     best, worst = study.ends(ranking, "consistency")
     possessive = "its prediction" if len(best) == 1 else "their predictions"
     if images == 1:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,8 +99,13 @@ VERDICT_RULE = (
 
 @dataclass(frozen=True)
 class Published:
-    """The study's figures for one of its models: shares and similarities in [0, 1]."""
+    """The study's figures for one of its models: shares and similarities in [0, 1].
 
+    ``top5`` is the accuracy on ImageNet, and ``parameters`` are in millions.
+    """
+
+    parameters: float
+    top5: float
     consistency: float
     cosine: float
     euclidean: float
@@ -108,12 +113,88 @@ class Published:
 
 
 PUBLISHED: Mapping[str, Published] = {
-    "DenseNet121": Published(0.90, 0.65, 0.94, "most robust"),
-    "VGG16": Published(0.40, 0.62, 0.91, "moderate"),
-    "EfficientNetB0": Published(0.20, 0.27, 0.85, "least robust"),
-    "ResNet50": Published(0.00, 0.47, 0.95, "inconsistent"),
+    "DenseNet121": Published(8.0, 0.936, 0.90, 0.65, 0.94, "most robust"),
+    "VGG16": Published(138, 0.901, 0.40, 0.62, 0.91, "moderate"),
+    "EfficientNetB0": Published(5.3, 0.933, 0.20, 0.27, 0.85, "least robust"),
+    "ResNet50": Published(25.6, 0.921, 0.00, 0.47, 0.95, "inconsistent"),
 }
 """One image, ten perturbations; strengths and the Euclidean formula were not published."""
+
+STAND_INS: Mapping[str, str] = {
+    "VGG16": "SqueezeNet",
+    "ResNet50": "EfficientNetLite2",
+    "DenseNet121": "EfficientNetLite1",
+    "EfficientNetB0": "EfficientNetLite0",
+}
+"""The bundled model that runs in place of a network of the study without weights.
+
+Only EfficientNet-Lite0 is related to the network that it stands in for. The others are given out by
+the number of parameters, but for SqueezeNet: like VGG16 it has no shortcuts.
+"""
+
+
+class Network(NamedTuple):
+    """A network of the study, and the ``model`` that runs for it: itself, or its stand-in."""
+
+    name: str
+    model: str
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether it has no weights that can be used, so that another model stands in for it."""
+        return self.model != self.name
+
+
+def networks() -> list[Network]:
+    """The study's four networks in its order.
+
+    Raises ``WeightsError`` if neither a network nor its stand-in can run.
+    """
+    found = []
+    for record in models.REGISTRY:
+        if record.group != models.STUDY:
+            continue
+        if models.state(record).ready:
+            found.append(Network(record.name, record.name))
+            continue
+        (stand_in,) = models.resolve([STAND_INS[record.name]])
+        found.append(Network(record.name, stand_in))
+    return found
+
+
+def network_entries(
+    networks: Sequence[Network], summary: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The study's own table: what it published of each network, beside what is known here.
+
+    ``parameters`` and ``top5`` are those of the catalogue, which differ from the study's in places;
+    ``top5`` is in [0, 1]. ``consistency``, ``cosine`` and ``euclidean`` are measured on ``model``,
+    and come from the entries ``summary`` of ``summarise``.
+    """
+    summary_of = {entry["model"]: entry for entry in summary}
+    entries = []
+    for network in networks:
+        record = models.REGISTRY[network.name]
+        published = PUBLISHED[network.name]
+        measured = summary_of[network.model]
+        top5 = record.published.top5
+        entry = {
+            "network": network.name,
+            "model": network.model,
+            "stands_in": network.is_missing,
+            "type": record.family,
+            "published_parameters": round(published.parameters * 1e6),
+            "parameters": record.parameters,
+            "published_top5": published.top5,
+            "top5": None if top5 is None else round(top5 / 100, 4),
+        }
+        for name in ("consistency", "cosine", "euclidean"):
+            entry[f"published_{name}"] = getattr(published, name)
+            entry[name] = measured[name]
+        entry["published_verdict"] = published.verdict
+        entries.append(entry)
+    return entries
+
 
 PUBLISHED_NOTE = (
     "The study scored one image under ten perturbations. It published neither its strengths nor "

@@ -59,11 +59,17 @@ from robustness.ui.shared import (
 )
 
 
-def sidebar_input() -> tuple[tuple[str, ...], int]:
-    """Draw the choice of models and the seed in the sidebar; return both."""
+def sidebar_input(fixed_names: tuple[str, ...] = ()) -> tuple[tuple[str, ...], int]:
+    """Draw the choice of models and the seed in the sidebar; return both.
+
+    A view with models of its own, ``fixed_names``, has their names instead of the choice.
+    """
     with st.sidebar:
         st.divider()
-        names = model_input()
+        names = fixed_names or model_input()
+        if fixed_names:
+            labels = [models.label(name) for name in fixed_names]
+            st.caption(plain(f"This view has its own models: {', '.join(labels)}."))
         seed = seed_input()
         st.button(
             "Another draw",

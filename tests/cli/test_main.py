@@ -299,6 +299,22 @@ def test_study_measures_every_picture_model_and_perturbation(study: Study) -> No
     assert rows[0]["clean_probability"] == pytest.approx(0.9366, abs=0.002)
 
 
+def test_the_study_as_published_is_the_command_with_its_networks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["study", COFFEE, "--as-published", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    named = ",".join(entry["model"] for entry in found["networks"])
+    assert main(["study", COFFEE, "--models", named, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["measurements"] == found["measurements"]
+    (dense,) = (entry for entry in found["networks"] if entry["network"] == "DenseNet121")
+    assert (dense["published_top5"], dense["top5"]) == (0.936, 0.923)
+    assert dense["stands_in"]
+    for extra in ("--models=SqueezeNet", "--strength=0", "--remedies=median", COFFEE):
+        assert main(["study", extra, COFFEE, "--as-published"]) == 2
+        assert "--as-published" in capsys.readouterr().err
+
+
 def test_study_summary_is_what_its_measurements_say(study: Study) -> None:
     summary = study.result["summary"]
     rows = pd.DataFrame(study.result["measurements"])

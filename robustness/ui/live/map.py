@@ -18,7 +18,6 @@ from robustness.base.turns import TURNS, Pace, Unit, duration
 from robustness.images.framing import Picture
 from robustness.measure import STEPS
 from robustness.measure.condition import Condition
-from robustness.measure.loop import evaluate
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import spec_of, study_conditions
 from robustness.measure.strength import COARSE, Band, Break, labelled, strengths, sweep
@@ -33,6 +32,7 @@ from robustness.ui.html import drawings, html
 from robustness.ui.jobs import CachedWork, Work
 from robustness.ui.live import stack, stories
 from robustness.ui.live.page import usable
+from robustness.ui.live.study import measure
 from robustness.ui.session import listed, one_of, session
 from robustness.ui.shared import Turn, work_key
 
@@ -83,7 +83,7 @@ def _show_details(
     report_place: DeltaGenerator,
 ) -> None:
     """Draw the study's figures and, in detail, one perturbation; then the button of the report."""
-    measured = _study(picture, model_names, seed, truth)
+    measured = measure(picture, model_names, seed, truth)
     spec = spec_of(picture, model_names, study_conditions(), seed)
     content = report.of_map(spec, [picture], measured, bands)
     for caution in content.cautions:
@@ -293,22 +293,6 @@ def _open(key: str) -> None:
 
 
 # --- below the map --------------------------------------------------------------------------------
-
-
-def _study(
-    picture: Picture, model_names: Sequence[str], seed: int, truth: str | None
-) -> list[Measurement]:
-    """The measurements at the study's settings."""
-    conditions = study_conditions()
-    spec = spec_of(picture, model_names, conditions, seed)
-    work = CachedWork(
-        what="Scoring",
-        key=work_key("score", picture, model_names, conditions, seed),
-        picture=picture,
-        events=lambda nameless: evaluate(spec, [nameless]),
-        total=len(model_names) * len(conditions),
-    )
-    return [labelled(row, truth) for row in work.at_once()]
 
 
 def sweeping(

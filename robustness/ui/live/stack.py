@@ -84,6 +84,7 @@ _REVISION = "steps given"
 VIEW = "view"
 LIVE = "live"
 MAP = "map"
+STUDY = "study"
 """The parameter of the chosen view, and the views by their names in links."""
 
 
