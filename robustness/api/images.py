@@ -37,10 +37,11 @@ from robustness.images.framing import (
     load_picture,
 )
 from robustness.images.pixels import from_uint8, to_png, to_uint8
+from robustness.matching.domain import open_domain
 from robustness.measure import STEPS, loop, search
 from robustness.measure import strength as sweeps
 from robustness.measure.condition import Condition
-from robustness.measure.domain import Domain, read_domain
+from robustness.measure.domain import Domain
 from robustness.measure.labels import true_class
 from robustness.measure.measurement import Measurement
 from robustness.measure.options import ViewOptions
@@ -404,12 +405,12 @@ def smallest_breaks(
 ) -> tuple[SmallestBreak, ...]:
     """Search the smallest composition within ``domain`` that changes each model's prediction.
 
-    ``image`` is as for ``sweep``, ``domain`` what ``domain`` or a file declares, ``label`` the true
-    class, an index or a name. The size of a composition is the sum of its strengths. Each result
+    ``image`` is as for ``sweep``, ``domain`` as for ``evaluate``, ``label`` the true class,
+    an index or a name. The size of a composition is the sum of its strengths. Each result
     has ``found``, ``condition``, ``size`` and the measurement ``row`` under it. A model whose
     prediction nothing changes has the composition that comes closest. Raises as ``evaluate`` does.
     """
-    declared = domain if isinstance(domain, Domain) else read_domain(Path(domain))
+    declared = domain if isinstance(domain, Domain) else open_domain(domain)
     spec = domain_spec(declared, names_of(models), seed=seed, fit=fit, side=side)
     overrides = (fit or declared.fit, side or declared.side)
     picture = _picture("image", image, spec, None, overrides)

@@ -32,7 +32,7 @@ from robustness.base.errors import ModelWarning, ParameterError
 from robustness.base.files import expect_writable, write_file
 from robustness.base.options import changed, fields_of, options_of
 from robustness.base.text import join_names
-from robustness.datasets import ImageNetCTree
+from robustness.datasets import NO_LABELS, ImageNetCTree
 from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.hardening import Hardening, Settings, check_name
 from robustness.images.framing import Framing
@@ -243,12 +243,14 @@ def check(
 ) -> all_gate.Check:
     """Hold ``run`` against the budget in a TOML file; ``.passed`` and ``.broken`` say how it went.
 
-    A domain, or its file, is a budget with its limit on each of its conditions.
+    A domain, its file, or a preset is a budget with its limit on each of its conditions.
     ``baseline`` is the run that limits of regression compare with. Raises ``ParameterError`` for a
     budget that cannot be checked.
     """
     from robustness import gate as all_gate  # with the reports, which are slow to import
 
+    if not isinstance(budget, Domain) and matching_domain.names_preset(budget):
+        budget = matching_domain.open_domain(budget)
     if isinstance(budget, Domain):
         limits = all_gate.Budget(Path(budget.name), (), domain=budget)
     else:
@@ -577,7 +579,7 @@ def make_spec(
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
     ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
     "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects; or those that
-    cover a ``domain``, or the domain in a file. Each model sees
+    cover a ``domain``, the domain in a file, or a preset such as "outdoor camera". Each model sees
     the images as it is described; ``fit`` (crop, squash or letterbox) and ``side`` in pixels
     override that for all alike. ``remedies`` are tried on every image, such as "median" or
     "median+tta". Raises ``UnknownNameError``, ``WeightsError`` or ``ParameterError`` for what does
@@ -588,7 +590,7 @@ def make_spec(
     if domain is not None:
         if conditions is not None or perturbations is not None:
             raise ParameterError("Expected either a domain or conditions, got both.")
-        declared = domain if isinstance(domain, Domain) else domains.read_domain(Path(domain))
+        declared = domain if isinstance(domain, Domain) else matching_domain.open_domain(domain)
         return requests.domain_spec(declared, model_names, **options)
     uses_suite = conditions is None and perturbations is None
     if conditions is not None:
@@ -662,6 +664,9 @@ def evaluate(
     if spec is None:
         if conditions is None and isinstance(dataset, ImageNetCTree):
             conditions = stored_conditions(dataset)
+        if conditions is None and isinstance(domain, str | PathLike):
+            has_labels = options.get("labelling") != NO_LABELS
+            domain = matching_domain.open_domain(domain, dataset, has_labels=has_labels)
         spec = make_spec(
             names_of(models),
             conditions=conditions,

@@ -37,7 +37,7 @@ def add(parsers: Parsers) -> None:
     proposed.add_argument("--to", type=Path, required=True, metavar="FILE.toml")
 
     shown = add_command(actions, "show", show_command, "--json", reads="plugins")
-    shown.add_argument("file", type=Path, metavar="FILE.toml")
+    shown.add_argument("file", type=Path, metavar="FILE.toml|PRESET")
 
 
 def show_help(options: argparse.Namespace) -> None:
@@ -75,9 +75,9 @@ def init_command(options: argparse.Namespace) -> None:
 
 def show_command(options: argparse.Namespace) -> None:
     """Show the ranges, the limit and the number of conditions of a domain."""
-    from robustness.measure.domain import read_domain
+    from robustness.matching.domain import open_domain
 
-    domain = read_domain(options.file)
+    domain = open_domain(options.file)
     counts = {
         "pairs": len(domain.pairs),
         "array": len(domain.array),

@@ -486,7 +486,11 @@ def add_break(parsers: Parsers) -> None:
     """Add ``break``."""
     breaking = add_command(parsers, "break", break_command, "--json", "image")
     breaking.add_argument(
-        "--domain", required=True, type=Path, metavar="FILE.toml", help="the domain to search in"
+        "--domain",
+        required=True,
+        type=Path,
+        metavar="FILE.toml|PRESET",
+        help="the domain to search in, or outdoor-camera, phone or scanner",
     )
     add_shared(breaking, "--models", "--true-class", "--seed", "--fit", "--side")
 
@@ -494,15 +498,15 @@ def add_break(parsers: Parsers) -> None:
 def break_command(options: argparse.Namespace) -> None:
     """The smallest composition within a domain that changes each model's prediction.
 
-    Its size is the sum of its strengths. The domain is a file as `evaluate --domain` takes it.
+    Its size is the sum of its strengths. The domain is one as `evaluate --domain` takes it.
     """
     from robustness import models, report
-    from robustness.measure.domain import read_domain
+    from robustness.matching.domain import open_domain
     from robustness.measure.labels import true_class
     from robustness.measure.request import domain_spec
     from robustness.measure.search import SmallestBreak, Tried, smallest_breaks
 
-    domain = read_domain(options.domain)
+    domain = open_domain(options.domain)
     model_names = models.resolve(options.models)
     spec = domain_spec(domain, model_names, seed=options.seed, fit=options.fit, side=options.side)
     known_class = true_class(options.image, options.true_class, model_names)

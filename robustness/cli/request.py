@@ -15,8 +15,9 @@ from robustness.cli.console import add_options, add_shared, names, request_of
 from robustness.measure.options import ImageOptions, RequestOptions, RunOptions
 
 if TYPE_CHECKING:
-    from robustness.datasets import ImageNetCTree
+    from robustness.datasets import Dataset, ImageNetCTree
     from robustness.measure.condition import Condition
+    from robustness.measure.domain import Domain
     from robustness.measure.request import Request
     from robustness.runs import Plan
 
@@ -74,8 +75,9 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
     condition_choice.add_argument(
         "--domain",
         type=Path,
-        metavar="FILE.toml",
-        help="the pairs and the covering array of a domain, as `domain init` writes it",
+        metavar="FILE.toml|PRESET",
+        help="the pairs and the covering array of a domain, as `domain init` writes it, or of "
+        "outdoor-camera, phone or scanner",
     )
     degree_choice = evaluated.add_mutually_exclusive_group()
     degree_choice.add_argument(
@@ -203,16 +205,31 @@ def spec(options: argparse.Namespace) -> Request:
 
 def _domain_spec(options: argparse.Namespace) -> Request:
     from robustness.measure import request
-    from robustness.measure.domain import read_domain
 
     contradicting = _set_options(options, _DEGREE_OPTIONS)
     if contradicting:
         raise ParameterError(f"Expected either --domain or {contradicting}, got both.")
     return request.domain_spec(
-        read_domain(options.domain),
+        domain(options),
         options.models,
         **options_of(RequestOptions, vars(options)),
     )
+
+
+def domain(options: argparse.Namespace, *, of_run: bool = False) -> Domain:
+    """Return the domain of --domain: that of a file, or a preset, whose limit suits the images.
+
+    ``of_run``: the source is a saved run, so that there are no images to look at.
+    """
+    from robustness.datasets import NO_LABELS, open_dataset
+    from robustness.matching.domain import names_preset, open_domain
+
+    source = _source(options)
+    if of_run or not source or not names_preset(options.domain):
+        return open_domain(options.domain)
+    options.listed = {source: open_dataset(source)}
+    has_labels = options.labelling != NO_LABELS
+    return open_domain(options.domain, options.listed[source], has_labels=has_labels)
 
 
 def names_models(options: argparse.Namespace) -> bool:
@@ -323,8 +340,7 @@ def _published(options: argparse.Namespace) -> ImageNetCTree | None:
     """
     from robustness.datasets import PAIRED, ImageNetCTree, open_dataset
 
-    # `check` calls its source a run, which it may be.
-    source = getattr(options, "source", None) or getattr(options, "run", None) or ""
+    source = _source(options)
     dataset = None
     if PAIRED in source and "://" not in source:
         dataset = open_dataset(source)
@@ -332,6 +348,11 @@ def _published(options: argparse.Namespace) -> ImageNetCTree | None:
     if isinstance(dataset, ImageNetCTree):
         return dataset
     return None
+
+
+def _source(options: argparse.Namespace) -> str:
+    """Return the source of the images, which `check` calls a run, as it may be one; "" for none."""
+    return getattr(options, "source", None) or getattr(options, "run", None) or ""
 
 
 def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
@@ -367,9 +388,9 @@ def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, 
     return tuple(conditions)
 
 
-def images(options: argparse.Namespace, source: str) -> str | ImageNetCTree:
+def images(options: argparse.Namespace, source: str) -> str | Dataset:
     """Return ``source`` for ``runs.plan``: as ``spec`` has listed it, or by its name."""
-    listed: ImageNetCTree | None = getattr(options, "listed", {}).get(source)
+    listed: Dataset | None = getattr(options, "listed", {}).get(source)
     return listed or source
 
 

@@ -280,10 +280,10 @@ def check_command(options: argparse.Namespace) -> int:
     """Check a run against a budget. Exit status 1 if a limit is broken, 2 if it cannot run."""
     from robustness import gate, runs
 
-    budget = _budget_to_check(options)
+    folder = _saved_folder(options.run, options.out)
+    budget = _budget_to_check(options, of_run=folder is not None)
     baseline = baseline_of(budget, options)
     expect_writable(options.junit, options.summary)
-    folder = _saved_folder(options.run, options.out)
     if folder is None:
         if budget.domain is not None and not request.names_conditions(options):
             options.domain = options.budget  # is evaluated as well as checked
@@ -313,14 +313,18 @@ def check_command(options: argparse.Namespace) -> int:
     return 0 if check.passed else 1
 
 
-def _budget_to_check(options: argparse.Namespace) -> Budget:
-    """Return the budget of --budget, or the domain of --domain."""
+def _budget_to_check(options: argparse.Namespace, *, of_run: bool) -> Budget:
+    """Return the budget of --budget, or the domain of --domain; ``of_run``: of a saved run."""
     from robustness import gate
+    from robustness.matching.domain import names_preset
 
     if options.budget is not None:
         return gate.read_budget(options.budget)
     if options.domain is None:
         raise ParameterError("Expected limits in --budget, or a domain in --domain, got neither.")
+    if names_preset(options.domain):
+        preset = request.domain(options, of_run=of_run)
+        return gate.Budget(options.domain, (), domain=preset)
     budget = gate.read_budget(options.domain)
     if budget.domain is None:
         raise ParameterError(f"Expected a domain in {options.domain}, got a budget: use --budget.")

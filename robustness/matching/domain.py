@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,13 @@ from robustness.images.framing import STUDY_FRAMING
 from robustness.images.pixels import from_uint8, to_uint8
 from robustness.images.properties import of_pixels
 from robustness.matching.profile import Profile
-from robustness.measure.domain import FEWEST_RANGES, Domain, domain_of, strength_at
+from robustness.measure.domain import (
+    FEWEST_RANGES,
+    Domain,
+    domain_of,
+    read_domain,
+    strength_at,
+)
 from robustness.measure.request import RequestTable
 from robustness.perturbations import REGISTRY, Images, compose
 
@@ -128,12 +135,55 @@ PRESETS: Mapping[str, Preset] = {
 
 def preset_of(name: str) -> Preset:
     """Return the preset ``name``, such as "outdoor camera"; raises ``UnknownNameError``."""
-    preset = PRESETS.get(name.strip().lower().replace(" ", "-").replace("_", "-"))
+    preset = PRESETS.get(_preset_name(name))
     if preset is None:
         raise UnknownNameError(
             f"There is no preset {name!r}. Known: {', '.join(PRESETS)}.", hint="That is --preset."
         )
     return preset
+
+
+def _preset_name(text: str) -> str:
+    """``text`` as ``PRESETS`` writes a name: "Outdoor camera" becomes "outdoor-camera"."""
+    return text.strip().lower().replace(" ", "-").replace("_", "-")
+
+
+def open_domain(
+    source: str | PathLike[str], images: Dataset | None = None, *, has_labels: bool = True
+) -> Domain:
+    """Return the domain in the file ``source`` or, where there is none, the preset of that name.
+
+    A preset limits what ``images`` allow: see ``usual_limit``. Raises ``ParameterError`` for what
+    is neither, and as ``read_domain`` does.
+    """
+    path = Path(source)
+    if names_preset(source):
+        preset = preset_of(str(source))
+        limit = usual_limit(images, has_labels=has_labels)
+        return _domain_of(preset.title, preset.ranges, preset.outside, limit)
+    if path.suffix != ".toml" and not path.exists():
+        raise ParameterError(
+            f"Expected the .toml file of a domain, or a preset ({', '.join(PRESETS)}), got "
+            f"{str(source)!r}."
+        )
+    return read_domain(path)
+
+
+def names_preset(source: str | PathLike[str]) -> bool:
+    """Return whether ``source`` is the name of a preset, and no file."""
+    return _preset_name(str(source)) in PRESETS and not Path(source).exists()
+
+
+def usual_limit(images: Dataset | None, *, has_labels: bool = True) -> str:
+    """Return the kind of limit that a proposal has: of accuracy if ``images`` name classes.
+
+    ``has_labels`` says whether these names are read. Without images the limit is of accuracy, too.
+    """
+    if images is None:
+        return "min_accuracy"
+    if has_labels and any(entry.label or entry.folders for entry in images.entries):
+        return "min_accuracy"
+    return "min_consistency"
 
 
 def ranges_of_profile(path: Path) -> dict[str, _Ends]:
@@ -337,10 +387,11 @@ def propose(
             f"Expected ranges of {FEWEST_RANGES} perturbations or more, got {found}: name a "
             f"preset, too: {', '.join(PRESETS)}."
         )
-    values = {
-        "name": name or titles[-1],
-        "min_accuracy": FLOOR,
-        "outside": list(outside),
-        "ranges": ranges,
-    }
-    return domain_of(values)
+    return _domain_of(name or titles[-1], ranges, outside, usual_limit(images))
+
+
+def _domain_of(
+    name: str, ranges: Mapping[str, _Ends], outside: tuple[str, ...], limit: str
+) -> Domain:
+    """The domain of a proposal, whose ``limit`` is its kind."""
+    return domain_of({"name": name, limit: FLOOR, "outside": list(outside), "ranges": ranges})

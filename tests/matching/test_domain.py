@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.image_folders import flat_folder
 from robustness.base.errors import ParameterError
 from robustness.cli.main import main
-from robustness.matching.domain import PRESETS, propose
+from robustness.datasets import open_dataset
+from robustness.matching.domain import PRESETS, open_domain, propose
 
 PROFILE = """
 [[condition]]
@@ -40,6 +42,24 @@ def test_a_preset_is_a_domain_whose_ranges_have_sources(name: str, tmp_path: Pat
     assert domain.outside
     assert main(["domain", "show", str(file)]) == 0
     assert main(["domain", "init", "--preset", name, "--to", str(file)]) == 2, "it is kept"
+
+
+def test_a_preset_stands_where_a_file_of_a_domain_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = open_dataset(str(flat_folder(tmp_path / "flat", 2)))
+    preset = rb.propose_domain(preset="phone")
+    assert open_domain("phone") == preset
+    limited = open_domain("Phone", images)  # no image has a class
+    assert limited.limit[0] == "min_consistency"
+    assert limited.ranges == preset.ranges
+    assert main(["evaluate", "flat", "--domain", "phone", "--plan"]) == 0
+    assert main(["domain", "show", "scanner"]) == 0
+    Path("scanner").write_text(preset.as_toml())
+    assert open_domain("scanner") == preset, "a file of that name counts"
+    assert main(["domain", "show", "phon"]) == 2
+    assert "outdoor-camera, phone, scanner" in capsys.readouterr().err
 
 
 def test_the_condition_of_a_match_is_the_middle_of_its_range(tmp_path: Path) -> None:

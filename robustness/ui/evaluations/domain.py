@@ -13,7 +13,13 @@ from robustness.base.roles import Action
 from robustness.base.text import counted, in_sentence, plain
 from robustness.datasets import Dataset
 from robustness.matching import Match
-from robustness.matching.domain import FLOOR, PRESETS, range_around, ranges_of_images
+from robustness.matching.domain import (
+    FLOOR,
+    PRESETS,
+    range_around,
+    ranges_of_images,
+    usual_limit,
+)
 from robustness.measure.domain import (
     FEWEST_RANGES,
     MOST_TEXT,
@@ -35,9 +41,7 @@ _FILE = "file"
 _UPLOADED = "file of a domain"
 """Key of the session: name and bytes of the file of a domain, which the uploader loses."""
 
-_ACCURACY = "min_accuracy"
-_CONSISTENCY = "min_consistency"
-_LIMITS = {_ACCURACY: "Accuracy", _CONSISTENCY: "Consistency"}
+_LIMITS = {"min_accuracy": "Accuracy", "min_consistency": "Consistency"}
 
 _STEP = 0.01
 _HIGHEST = 0.3
@@ -70,7 +74,7 @@ def domain_input(images: Dataset | None, matched: Match | None) -> Domain | None
             title = images.title[:MOST_TEXT]
         domain = None
         if ranges is not None:
-            domain = _edited(start, title, ranges, limit=_usual_limit(images))
+            domain = _edited(start, title, ranges, limit=usual_limit(images))
     if domain is not None:
         _show_size(domain)
     return domain
@@ -126,13 +130,6 @@ def _proposed(start: str, images: Dataset | None, matched: Match | None) -> dict
     else:
         tables = dict(PRESETS[start].ranges)
     return {name: range_of(name, table) for name, table in tables.items()}
-
-
-def _usual_limit(images: Dataset | None) -> str:
-    """The kind of limit that images without names of classes allow, else accuracy."""
-    if images is None or any(entry.label or entry.folders for entry in images.entries):
-        return _ACCURACY
-    return _CONSISTENCY
 
 
 def _edited(start: str, title: str, proposed: Mapping[str, Range], *, limit: str) -> Domain | None:
