@@ -48,6 +48,7 @@ from robustness.api.runs import (
     propose_domain,
     read_domain,
     read_request,
+    record,
     report,
     safe_threshold,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "propose_domain",
     "read_domain",
     "read_request",
+    "record",
     "remedy",
     "remedy_plugin",
     "remove_model",

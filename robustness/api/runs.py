@@ -238,6 +238,31 @@ def report(run: Run | Comparison, to: str | PathLike[str]) -> list[Path]:
 
 
 @checked_call
+def record(
+    run: Run, to: str | PathLike[str], *, since: Run | str | PathLike[str] | None = None
+) -> list[Path]:
+    """Write the record of a ``run`` of a domain, which is filed and signed; return its files.
+
+    It has what was declared, tested and left out, the outcome of each limit, models, images and
+    versions, and lines to sign. The suffix of ``to`` is .html, .pdf, .json or .md. ``since`` is an
+    earlier record in .json, or its run, with which differences are tested in pairs. Raises
+    ``ParameterError`` for a run without a domain, and as ``EvaluatedRun.report`` does.
+    """
+    from robustness import report as all_report
+    from robustness.report import record as all_record
+    from robustness.report.run import RunFigures
+
+    all_record.check_format(Path(to))  # now rather than after all the work
+    earlier: all_record.Record | Run | None
+    if since is None or isinstance(since, Run):
+        earlier = since
+    else:
+        earlier = all_record.read_record(Path(since))
+    analysis = run.analysis if isinstance(run, EvaluatedRun) else Analysis(run)
+    return all_report.write(all_record.of_record(RunFigures(analysis), earlier), Path(to))
+
+
+@checked_call
 def check(
     run: Run, budget: Domain | str | PathLike[str], *, baseline: Run | None = None
 ) -> all_gate.Check:

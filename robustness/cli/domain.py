@@ -1,4 +1,8 @@
-"""The command on domains: ``domain init`` proposes one, ``domain show`` says what one asks for."""
+"""The command on domains.
+
+``domain init`` proposes one, ``domain show`` says what one asks for, and ``domain record`` writes
+the record of a run of one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from robustness.cli.console import Parsers, add_command, add_shared
 def add(parsers: Parsers) -> None:
     """Add ``domain`` with its actions."""
     command = add_command(parsers, "domain", show_help, reads="plugins")
-    actions = command.add_subparsers(metavar="init|show")
+    actions = command.add_subparsers(metavar="init|show|record")
 
     proposed = add_command(actions, "init", init_command, "--json", reads="plugins")
     proposed.add_argument(
@@ -39,10 +43,25 @@ def add(parsers: Parsers) -> None:
     shown = add_command(actions, "show", show_command, "--json", reads="plugins")
     shown.add_argument("file", type=Path, metavar="FILE.toml|PRESET")
 
+    recorded = add_command(actions, "record", record_command, "run")
+    recorded.add_argument(
+        "--to",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="the record: .html, .pdf, .json or .md; --since reads .json",
+    )
+    recorded.add_argument(
+        "--since",
+        metavar="FILE.json|RUN",
+        help="say what changed since an earlier record, or since its run, with paired tests",
+    )
+    add_shared(recorded, "--out")
+
 
 def show_help(options: argparse.Namespace) -> None:
-    """Propose the domain in which a model must work, or show what one asks for."""
-    options.parser.error("expected an action: init or show")
+    """Propose the domain in which a model must work, show one, or record a run of one."""
+    options.parser.error("expected an action: init, show or record")
 
 
 def init_command(options: argparse.Namespace) -> None:
@@ -97,3 +116,23 @@ def show_command(options: argparse.Namespace) -> None:
     conditions = counted(counts["conditions"], "condition")
     console.say(f"{pairs} and {rows} of the array: {conditions}")
     console.say(f"SHA-256 {domain.digest}")
+
+
+def record_command(options: argparse.Namespace) -> None:
+    """Write the record of a domain's run: what was tested, what holds, and lines to sign."""
+    from robustness import report, runs
+    from robustness.report.record import Record, check_format, of_record, read_record
+    from robustness.report.run import RunFigures
+
+    check_format(options.to)  # now rather than after all the work
+    since: Record | runs.Run | None = None
+    if options.since is not None and options.since.endswith(".json"):
+        since = read_record(Path(options.since))
+    elif options.since is not None:
+        since = runs.load(runs.folder_of(options.since, options.out))
+    run = runs.load(runs.folder_of(options.run, options.out), unfinished=True)
+    console.progress("computing the figures ...")
+    written = report.write(of_record(RunFigures(runs.Analysis(run)), since), options.to)
+    console.end_progress()
+    for path in written:
+        console.say(str(path))

@@ -9,7 +9,9 @@ the rows there are and then in new rows for the pairs that are left, as in IPO (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from math import prod
 
 _Pair = tuple[int, int, int]
 """An earlier factor, its level, and the level of the factor that is being added."""
@@ -37,6 +39,21 @@ def covering_array(sizes: Sequence[int]) -> list[tuple[int, ...]]:
     for factor in range(len(in_plane), len(sizes)):
         _add_factor(rows, factor, sizes)
     return list(dict.fromkeys(map(tuple, rows)))
+
+
+def together(rows: Iterable[Sequence[float]], sizes: Sequence[int], count: int) -> tuple[int, int]:
+    """Return how many combinations of levels of ``count`` factors share a row, and how many exist.
+
+    ``sizes`` are the numbers of levels by factor; a row has a level, by any number, for each.
+    """
+    columns = list(zip(*rows, strict=True))
+    found = 0
+    total = 0
+    for factors in combinations(range(len(sizes)), count):
+        if columns:
+            found += len(set(zip(*(columns[factor] for factor in factors), strict=True)))
+        total += prod(sizes[factor] for factor in factors)
+    return found, total
 
 
 def _prime_from(least: int) -> int:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -46,7 +46,7 @@ from robustness.base.validation import (
 )
 from robustness.images.framing import Framing, check_framing
 from robustness.measure.condition import Condition
-from robustness.measure.covering import covering_array
+from robustness.measure.covering import covering_array, together
 from robustness.perturbations import REGISTRY, Perturbation
 
 LEVELS = 5
@@ -305,6 +305,20 @@ class Domain:
                 strengths[each.perturbation] = levels[index]
             conditions.append(Condition.of(strengths))
         return tuple(condition for condition in conditions if not condition.idle)
+
+    def levels_together(self, conditions: Iterable[Condition], count: int) -> tuple[int, int]:
+        """How many combinations of levels of ``count`` ranges ``conditions`` have, of how many.
+
+        ``conditions`` are rows of the array. The row without any perturbation counts as one of
+        them where the ranges begin with it, as every run has the original.
+        """
+        rows = []
+        for condition in conditions:
+            strengths = dict(condition.steps)
+            rows.append([strengths.get(name, 0.0) for name in self.perturbations])
+        if all(each.low == 0 for each in self.ranges):
+            rows.append([0.0] * len(self.ranges))
+        return together(rows, [len(each.levels) for each in self.ranges], count)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:

@@ -184,12 +184,13 @@ def _without_controls(blocks: Sequence[Block]) -> Iterator[Printed]:
 class Data:
     """The rows behind a report, and the tables computed from them.
 
-    ``read`` yields the rows as Arrow tables in the schema ``measure.rows.schema(own_scores)``.
+    ``read`` yields the rows as Arrow tables in the schema ``measure.rows.schema(own_scores)``; it
+    is None for a report without rows, which has no format of rows alone.
     ``tables`` maps names to lists of JSON-ready records. ``own_scores`` are the names of the
     metrics of plugins, each of which is a column of the rows.
     """
 
-    read: Callable[[], Iterator[pa.Table]]
+    read: Callable[[], Iterator[pa.Table]] | None
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     own_scores: Sequence[str] = ()
 

@@ -74,9 +74,9 @@ def sentences(judged: JudgedDomain) -> list[str]:
         worst = broken[0]
         name = _pair_name(worst.cell.perturbations)
         if len(broken) == 1:
-            text += f"; {name} is broken: {_rate(worst.worst)}"
+            text += f"; {name} is broken: {rate(worst.worst)}"
         else:
-            text += f"; {len(broken)} are broken, the worst {name}: {_rate(worst.worst)}"
+            text += f"; {len(broken)} are broken, the worst {name}: {rate(worst.worst)}"
     open_pairs = len(judged.pairs_with(NOT_SHOWN))
     if open_pairs:
         text += f"; {open_pairs} not shown"
@@ -104,7 +104,7 @@ def _pair_name(names: Sequence[str]) -> str:
     return " with ".join(in_sentence(REGISTRY[name].label) for name in names)
 
 
-def _rate(judged: Judged) -> str:
+def rate(judged: Judged) -> str:
     """The share with its interval: "36% (27 to 46)"."""
     if judged.value is None:
         return judged.outcome
@@ -153,11 +153,11 @@ def maps(figures: DomainFigures, *, keyed: bool = False) -> Chooser:
 _PAIR_HEAD = "Pair"
 
 
-def _rate_and_outcome(judged: Judged) -> str:
+def rate_and_outcome(judged: Judged) -> str:
     """The share with its interval and what it shows: "36% (27 to 46) broken"."""
     if judged.value is None:
         return judged.outcome
-    return f"{_rate(judged)} {judged.outcome}"
+    return f"{rate(judged)} {judged.outcome}"
 
 
 def pairs_table(figures: DomainFigures) -> Titled:
@@ -168,7 +168,7 @@ def pairs_table(figures: DomainFigures) -> Titled:
     pairs.sort(key=lambda cells: min(cell.worst.sort_key for cell in cells))
     rows = []
     for cells in pairs:
-        texts = [_rate_and_outcome(cell.worst) for cell in cells]
+        texts = [rate_and_outcome(cell.worst) for cell in cells]
         rows.append((cells[0].cell.label, *texts))
     head = (_PAIR_HEAD, *(model_label(judged.model) for judged in figures.judged))
     return Titled("Pairs, each by its worse condition", Table(head, rows))
@@ -183,7 +183,7 @@ def _array_table(figures: DomainFigures) -> Titled:
     rows_of_models.sort(key=lambda tested: min(each.sort_key for each in tested))
     rows = []
     for tested in rows_of_models:
-        texts = [_rate_and_outcome(each) for each in tested]
+        texts = [rate_and_outcome(each) for each in tested]
         rows.append((tested[0].condition.short, *texts))
     head = ("All ranges together", *(model_label(judged.model) for judged in figures.judged))
     return Titled("Covering array: all ranges together", Table(head, rows), long=True)
@@ -215,18 +215,29 @@ def declared(domain: Domain) -> list[Block]:
     return blocks
 
 
+def _tested(figures: DomainFigures) -> list[Block]:
+    """Return the tables behind the maps."""
+    pairs = replace(pairs_table(figures), long=True)
+    return [pairs, _array_table(figures)]
+
+
 def details(figures: DomainFigures) -> list[Block]:
     """Return the tables behind the maps, and what the domain declares."""
     assert figures.domain is not None
-    pairs = replace(pairs_table(figures), long=True)
-    return [pairs, _array_table(figures), *declared(figures.domain)]
+    return [*_tested(figures), *declared(figures.domain)]
+
+
+def results(figures: DomainFigures) -> list[Block]:
+    """Return where each model holds: sentences, maps, and the tables behind them."""
+    texts = [Text(" ".join(sentences(judged))) for judged in figures.judged]
+    return [*texts, maps(figures), *_tested(figures)]
 
 
 def _blocks(figures: DomainFigures) -> list[Block]:
     if not figures.judged:
         return []
-    texts = [Text(" ".join(sentences(judged))) for judged in figures.judged]
-    return [*texts, maps(figures), *details(figures)]
+    assert figures.domain is not None
+    return [*results(figures), *declared(figures.domain)]
 
 
 def _brief(figures: DomainFigures) -> list[Titled | Text | Map]:

@@ -109,6 +109,7 @@ def _environment() -> Environment:
         block_type.__name__.lower(): partial(_has_type, block_type)
         for block_type in get_args(Printed)
     }
+    environment.tests["unbroken"] = _is_unbroken
     environment.filters |= {
         "code_parts": code_parts,
         "data_uri": _data_uri,
@@ -128,6 +129,15 @@ def _made_visible(value: Any) -> Any:
 
 def _has_type(block_type: type[Printed], block: Printed) -> bool:
     return isinstance(block, block_type)
+
+
+_LONG_WORD = 40
+"""Letters from which a word may be parted, so that its column does not push others off a page."""
+
+
+def _is_unbroken(text: str) -> bool:
+    """Return whether ``text`` has a word as long as a digest."""
+    return any(len(word) >= _LONG_WORD for word in text.split())
 
 
 def escaped(text: str) -> str:
@@ -257,14 +267,14 @@ def parquet_file(report: Report, file: IO[bytes], when: datetime) -> None:
     metadata = {"robustness_report": json.dumps(document, allow_nan=False)}
     full_schema = pa.schema(fields, metadata)
     with pq.ParquetWriter(file, full_schema, compression="zstd") as writer:
-        for table in report.data.read():
+        for table in _row_tables(report):
             plain_table = table.cast(plain_schema).replace_schema_metadata(None)
             writer.write_table(plain_table.cast(full_schema))
 
 
 def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
     """Write one JSON document with the report, its tables, the data dictionary and the rows."""
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "created": when.isoformat(timespec="seconds"),
@@ -274,11 +284,15 @@ def json_file(report: Report, file: IO[bytes], when: datetime) -> None:
         "cautions": report.cautions,
         "limits": report.limits,
         "manifest": report.manifest,
-        "data_dictionary": dictionary(report.data.own_scores),
-        **report.data.tables,
     }
+    if report.data.read is not None:
+        document["data_dictionary"] = dictionary(report.data.own_scores)
+    document |= report.data.tables
     # ASCII alone, as everywhere that the program prints JSON.
     head = json.dumps(document, indent=1, allow_nan=False)
+    if report.data.read is None:
+        file.write(head.encode() + b"\n")
+        return
     # The rows are the last member. They are written one by one, as they may not fit into memory.
     file.write(head.removesuffix("\n}").encode())
     file.write(b',\n "rows": [')
@@ -295,8 +309,15 @@ def json_text(text: str) -> str:
     return json.dumps(text)
 
 
+def _row_tables(report: Report) -> Iterator[pa.Table]:
+    """Yield the rows; raise ``ParameterError`` for a report without rows."""
+    if report.data.read is None:
+        raise ParameterError("This report has no rows: expected another format.")
+    yield from report.data.read()
+
+
 def _rows(report: Report) -> Iterator[dict[str, Any]]:
-    for table in report.data.read():
+    for table in _row_tables(report):
         for batch in table.to_batches(max_chunksize=_BATCH_SIZE):
             yield from batch.to_pylist()
 

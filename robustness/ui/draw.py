@@ -491,42 +491,65 @@ def report_button(build: Callable[[], Report], name: str) -> None:
     ``name`` is the files' name without a suffix. A click calls ``build`` outside of the page's
     thread; the page does not rerun.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
-
-    def file(write: Write) -> bytes:
-        return rendered(build(), write, datetime.now(UTC))
-
-    def other_button(format: Format, label: str, suffix: str, write: Write) -> None:
-        st.download_button(
-            label,
-            partial(file, write),
-            f"{stem}{suffix}",
-            format.mime,
-            key=f"report {label}",
-            icon=f":material/{format.icon}:",
-            on_click="ignore",
-            width="stretch",
-        )
-
+    button = partial(_file_button, build, _stem(name), "report")
     main, *others = [format for format in FORMATS.values() if not format.needs_browser]
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="xsmall"):
-        st.download_button(
+        button(
+            main,
             "Report",
-            partial(file, main.write),
-            f"{stem}{main.suffix}",
-            main.mime,
-            key=f"report {main.label}",
-            icon=f":material/{main.icon}:",
-            on_click="ignore",
+            key=main.label,
             help="One HTML file; opens offline. For a PDF, print it.",
             width="content",
         )
         with st.popover("Other formats"), st.container(key="report-formats", gap="small"):
             for format in others:
-                other_button(format, format.label, format.suffix, format.write)
+                button(format)
                 if format.companion is not None:
                     label = f"Columns of the {format.label}"
-                    other_button(format, label, format.companion_suffix, format.companion)
+                    button(format, label, suffix=format.companion_suffix, write=format.companion)
+
+
+def record_buttons(build: Callable[[], Report], name: str) -> None:
+    """Draw a button for each format of a report without rows; see ``report_button``."""
+    for format in FORMATS.values():
+        if not format.needs_browser and not format.rows_only:
+            _file_button(build, _stem(name), "record", format)
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "report"
+
+
+def _file_button(
+    build: Callable[[], Report],
+    stem: str,
+    kind: str,
+    format: Format,
+    label: str = "",
+    *,
+    key: str = "",
+    suffix: str = "",
+    write: Write | None = None,
+    help: str | None = None,
+    width: Literal["content", "stretch"] = "stretch",
+) -> None:
+    """Draw the button that downloads what ``build`` returns in ``format``, or as ``write`` does."""
+    label = label or format.label
+
+    def file() -> bytes:
+        return rendered(build(), write or format.write, datetime.now(UTC))
+
+    st.download_button(
+        label,
+        file,
+        f"{stem}{suffix or format.suffix}",
+        format.mime,
+        key=f"{kind} {key or label}",
+        icon=f":material/{format.icon}:",
+        on_click="ignore",
+        help=help,
+        width=width,
+    )
 
 
 # --- heat maps ------------------------------------------------------------------------------------

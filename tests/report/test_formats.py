@@ -470,6 +470,7 @@ def test_every_result_can_be_handed_on_in_every_format(build: Built) -> None:
                 part["id"] for part in shown.all("div") if part.get("class") == "plot"
             }
         elif suffix == ".json":
+            assert content.data.read is not None
             assert len(json.loads(data)["rows"]) == sum(t.num_rows for t in content.data.read())
 
 

@@ -65,6 +65,7 @@ def test_its_rows_say_how_the_picture_became_square(reported: list[report.Report
     run(view="map", perturbation="rotation", models="SqueezeNet", fit="letterbox")
     (made,) = reported
     assert fits(made) == {"letterbox"}
+    assert made.data.read is not None
     assert set(pa.concat_tables(made.data.read())["fit"].to_pylist()) == {"letterbox"}
 
 

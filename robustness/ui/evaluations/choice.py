@@ -26,6 +26,7 @@ from robustness.statistics.options import ChoiceOptions
 from robustness.ui import draw
 from robustness.ui.draw import report_button
 from robustness.ui.evaluations import limits, table
+from robustness.ui.evaluations.domain import record_popover
 from robustness.ui.evaluations.images import VIEW
 from robustness.ui.html import html
 from robustness.ui.live import stories
@@ -60,6 +61,8 @@ def show(run: Run, figures: RunFigures, entry: Listed) -> RunFigures:
                 limits.limits_input(run.folder)
             table.comparison_input(entry.folder.parent, [entry.folder.name])
             report_button(partial(report_run.of_figures, RunFigures(figures.analysis)), run.id)
+            if run.manifest.spec.domain is not None:
+                record_popover(RunFigures(figures.analysis), entry.folder.parent)
             with st.popover("Manage", icon=":material/more_horiz:"):
                 table.manage(entry)
             stories.present_button("the answer, the map and the worst images")

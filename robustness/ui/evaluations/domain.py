@@ -1,13 +1,18 @@
-"""The form of a domain: where it starts from, its ranges, its limit, and what it leaves out."""
+"""The form of a domain, and the record of its run.
+
+The form says where a domain starts from, its ranges, its limit, and what it leaves out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from robustness import runs
 from robustness.base.errors import ParameterError
 from robustness.base.roles import Action
 from robustness.base.text import counted, in_sentence, plain
@@ -30,7 +35,9 @@ from robustness.measure.domain import (
     read_domain,
 )
 from robustness.perturbations import REGISTRY
-from robustness.ui import session
+from robustness.report.blocks import Report, RunFigures
+from robustness.report.record import of_record
+from robustness.ui import draw, session
 from robustness.ui.session import listed, one_of
 from robustness.ui.shared import cached
 
@@ -263,3 +270,33 @@ def _show_size(domain: Domain) -> None:
             on_click="ignore",
         )
         st.caption(f"{pairs}, and {rows} of all ranges: {conditions}.")
+
+
+def record_popover(figures: RunFigures, folder: Path) -> None:
+    """Draw what writes the record of the run of ``figures``; ``folder`` has earlier runs."""
+    run = figures.run
+    with st.popover("Record", icon=":material/assignment_turned_in:"):
+        st.caption("To file and sign: the domain, what was tested, and which limits hold.")
+        titles = {}
+        for entry in runs.listing(folder):
+            manifest = entry.manifest
+            if manifest is None or not entry.finished or manifest.spec.domain is None:
+                continue
+            if entry.folder.name != run.id:
+                titles[entry.folder.name] = f"{entry.title}, {entry.folder.name}"
+        since = None
+        if titles:
+            since = st.selectbox(
+                "Changes since",
+                list(titles),
+                index=None,
+                format_func=titles.__getitem__,
+                key=f"record since {run.id}",
+                placeholder="No earlier run",
+            )
+        build = partial(_record, figures, None if since is None else folder / since)
+        draw.record_buttons(build, f"record-{run.id}")
+
+
+def _record(figures: RunFigures, since: Path | None) -> Report:
+    return of_record(figures, None if since is None else runs.load(since))
