@@ -260,6 +260,9 @@ def _print_run(run: Run) -> None:
         return
     console.say(report.printed(report.of_run(run)))
     console.say(f"\nSaved in {run.folder}")
+    if run.manifest.spec.domain is not None:
+        command = f"python -m robustness domain record {run.folder} --to record.pdf"
+        console.say(f"To file and sign: {command}")
 
 
 def export_command(options: argparse.Namespace) -> int:

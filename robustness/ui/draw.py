@@ -491,7 +491,7 @@ def report_button(build: Callable[[], Report], name: str) -> None:
     ``name`` is the files' name without a suffix. A click calls ``build`` outside of the page's
     thread; the page does not rerun.
     """
-    button = partial(_file_button, build, _stem(name), "report")
+    button = partial(_file_button, build, _stem(name))
     main, *others = [format for format in FORMATS.values() if not format.needs_browser]
     with st.container(horizontal=True, vertical_alignment="center", width="content", gap="xsmall"):
         button(
@@ -513,7 +513,7 @@ def record_buttons(build: Callable[[], Report], name: str) -> None:
     """Draw a button for each format of a report without rows; see ``report_button``."""
     for format in FORMATS.values():
         if not format.needs_browser and not format.rows_only:
-            _file_button(build, _stem(name), "record", format)
+            _file_button(build, _stem(name), format, key=f"record {format.label}")
 
 
 def _stem(name: str) -> str:
@@ -523,7 +523,6 @@ def _stem(name: str) -> str:
 def _file_button(
     build: Callable[[], Report],
     stem: str,
-    kind: str,
     format: Format,
     label: str = "",
     *,
@@ -544,7 +543,7 @@ def _file_button(
         file,
         f"{stem}{suffix or format.suffix}",
         format.mime,
-        key=f"{kind} {key or label}",
+        key=f"report {key or label}",
         icon=f":material/{format.icon}:",
         on_click="ignore",
         help=help,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustness.measure.covering import covering_array
+from robustness.measure.covering import covering_array, together
 
 
 @settings(max_examples=60, deadline=None)
@@ -21,6 +21,14 @@ def test_every_pair_of_levels_shares_a_row(sizes: list[int]) -> None:
         covered = {(row[one], row[other]) for row in rows}
         assert covered == set(product(range(sizes[one]), range(sizes[other])))
     assert len(set(rows)) == len(rows)
+    found, total = together(rows, sizes, 2)
+    assert found == total
+    triples = {
+        (factors, tuple(row[factor] for factor in factors))
+        for factors in combinations(range(len(sizes)), 3)
+        for row in rows
+    }
+    assert together(rows, sizes, 3)[0] == len(triples)
 
 
 @pytest.mark.parametrize(("factors", "most"), [(2, 25), (6, 25), (10, 50), (20, 70)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 import robustness as rb
+from benchmarks.support.repository import ROOT
 from benchmarks.support.stand_in_models import StandIn
 from robustness import gate, runs
 from robustness.base.errors import ParameterError
@@ -24,11 +26,20 @@ from robustness.models import Outputs
 from robustness.perturbations import Images
 from robustness.report import of_run, write
 from robustness.report.domain import DOMAIN, sentences
+from robustness.report.record import (
+    changes_since,
+    coverage,
+    read_record,
+    record_of,
+    requirements_of,
+    support,
+)
 from robustness.report.run import RunFigures
 from robustness.runs import Analysis, engines
 from robustness.runs.engines import Chunk, Engine, Workload, chunks
 from robustness.statistics.domain import JudgedDomain, judge_domain
 from robustness.statistics.limits import BROKEN, KEPT, UNTESTED
+from tests.support.reports import HOSTILE, Page
 from tests.support.saved_runs import finished, use_stand_ins
 
 VALUES: dict[str, Any] = {
@@ -115,6 +126,98 @@ def test_a_notebook_shows_the_map_of_the_domain_for_each_model(run: runs.Run) ->
     shown = rb.open_run(run.folder)._repr_html_()
     assert shown.count("rb-matrix") - shown.count(".rb-matrix") == 2
     assert "Within the domain yard" in shown
+
+
+def test_a_record_says_what_was_tested_and_what_holds(run: runs.Run, tmp_path: Path) -> None:
+    for suffix in (".html", ".md", ".json"):
+        (file,) = rb.record(run, tmp_path / f"record{suffix}")
+        text = file.read_text(encoding="utf-8")
+        assert domain_of(VALUES).digest in text
+        for told in ("REQ-1", "REQ-2", "lens flare", "Perception", "do not support accuracy"):
+            assert told in text
+        assert run.manifest.spec.models[0][1] in text
+        assert run.manifest.versions["tensorflow"] in text
+        assert not re.search("complies|certif", text, re.IGNORECASE)
+    assert (tmp_path / "record.html").stat().st_size < 200_000, "it has no charts"
+    record = read_record(tmp_path / "record.json")
+    assert record == record_of(RunFigures(Analysis(run)))
+    with pytest.raises(ParameterError, match="no rows"):
+        rb.record(run, tmp_path / "record.csv")
+
+
+def test_a_requirement_is_as_good_as_its_worst_condition(run: runs.Run) -> None:
+    planted = judged(run)["SqueezeNet"]
+    whole, dark = requirements_of(planted)
+    assert (whole.id, dark.id) == ("REQ-1", "REQ-2")
+    assert whole.outcome == dark.outcome == BROKEN
+    assert len(whole.conditions) == len(planted.all)
+    assert all("darkness" in each.condition.perturbations for each in dark.conditions)
+    assert dark.worst.value == min(each.value or 0 for each in dark.conditions)
+    sound = judged(run)["EfficientNetLite0"]
+    assert {each.outcome for each in requirements_of(sound)} == {KEPT}
+    assert support(sound).startswith("The results support accuracy of at least 50%")
+    covered = {each.what: each for each in coverage(sound)}
+    assert covered["Two levels of two ranges together"].text == "all 45"
+    triples = covered["Three levels of three ranges together"]
+    assert 0 < triples.tested < triples.total == 50
+
+
+def test_a_record_tells_what_changed_since_an_earlier_one(run: runs.Run, tmp_path: Path) -> None:
+    figures = RunFigures(Analysis(run))
+    same = changes_since(figures, run)
+    assert same.images == 12
+    assert not same.outcomes
+    assert not same.differences
+    assert same.sentence.startswith("None of ")
+
+    earlier = tmp_path / "earlier.json"
+    rb.record(run, earlier)
+    document = json.loads(earlier.read_text())
+    document["manifest"]["versions"]["numpy"] = "1.0"
+    document["manifest"]["domain"]["min_accuracy"] = 0.4
+    for result in document["results"]:
+        result["outcome"] = KEPT
+        result["tried_by_a_later_version"] = 1
+    earlier.write_text(json.dumps(document))
+    changes = changes_since(figures, read_record(earlier))
+    told = {what: (before, now) for _, what, before, now in changes.differences}
+    assert told["numpy"] == ("1.0", run.manifest.versions["numpy"])
+    assert told["Limit"] == ("accuracy of at least 40%", "accuracy of at least 50%")
+    broken = [each for each in judged(run)["SqueezeNet"].all if each.outcome == BROKEN]
+    assert [each.now.outcome for each in changes.outcomes] == [BROKEN] * len(broken)
+    assert f"{len(broken)} kept → broken" in changes.sentence
+    words = ["domain", "record", str(run.folder), "--to", str(tmp_path / "new.md")]
+    assert main([*words, "--since", str(earlier)]) == 0
+    assert changes.sentence.split(".")[0] in (tmp_path / "new.md").read_text(encoding="utf-8")
+    (tmp_path / "other.json").write_text('{"manifest": []}')
+    assert main([*words, "--since", str(tmp_path / "other.json")]) == 2
+
+
+def test_a_record_of_an_unfinished_run_without_labels_and_with_hostile_names(
+    run: runs.Run, tmp_path: Path
+) -> None:
+    values = {**VALUES, "name": HOSTILE, "owner": HOSTILE, "outside": [HOSTILE]}
+    del values["min_accuracy"], values["requirement"]
+    request = domain_spec(domain_of({**values, "min_consistency": 0.5}), ["SqueezeNet"], side=64)
+    source = Path(run.manifest.dataset.source) / "n01440764"
+    with runs.start(runs.plan(str(source), request, batch=6), tmp_path) as writer:
+        for state in writer.perform():
+            if state.done:
+                break
+    unfinished = runs.load(writer.folder, unfinished=True)
+    assert not unfinished.finished
+    (file,) = rb.record(unfinished, tmp_path / "record.html")
+    page = Page(file.read_text(encoding="utf-8"))
+    assert not [tag for tag, attributes in page.tags if "onerror" in attributes]
+    text = " ".join(page.text)
+    assert "Unfinished run" in text
+    assert "consistency of at least 50%" in text
+    assert HOSTILE in text
+
+
+def test_a_run_without_a_domain_has_no_record(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="run of a domain"):
+        rb.record(rb.open_run(ROOT / "tests" / "runs" / "golden" / "labelled"), tmp_path / "a.md")
 
 
 def test_a_condition_that_the_run_lacks_is_untested(run: runs.Run) -> None:
