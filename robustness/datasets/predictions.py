@@ -35,7 +35,7 @@ from robustness import metrics
 from robustness.base import workers
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files import require_regular
-from robustness.base.text import counted, from_csv_cell
+from robustness.base.text import counted, from_csv_cell, visible
 from robustness.datasets.dataset import Columns, Dataset, Entry
 from robustness.images.decoding import read_file
 from robustness.models.record import Labels
@@ -50,6 +50,10 @@ SCORE_NAME = "score_name"
 
 _CLASS_COLUMN = re.compile(r"p\d{1,6}")
 _NEAR_ONE = 0.02
+_ROUNDING = 1e-6
+_MOST_QUOTED = 40
+"""Characters of a value that an error quotes."""
+
 Floats = NDArray[np.floating]
 
 
@@ -74,11 +78,16 @@ class TableAnswers:
 
 def holds_scores(table: pa.Table) -> bool:
     """Whether ``table`` has scores, and no predictions of classes, which would come first."""
-    names = table.column_names
-    if SCORE not in names:
-        return False
-    has_classes = _PROBABILITIES in names or "prediction" in names
-    return not has_classes and not any(_CLASS_COLUMN.fullmatch(name) for name in names)
+    return SCORE in table.column_names and not _class_columns(table)
+
+
+def _class_columns(table: pa.Table) -> list[str]:
+    """The columns of ``table`` with predictions of classes."""
+    names = []
+    for name in table.column_names:
+        if name in ("prediction", _PROBABILITIES) or _CLASS_COLUMN.fullmatch(name):
+            names.append(name)
+    return names
 
 
 def read_answers(table: pa.Table, title: str) -> TableAnswers:
@@ -104,11 +113,54 @@ def read_answers(table: pa.Table, title: str) -> TableAnswers:
 def read_scores(table: pa.Table, title: str) -> Floats:
     """The scores (rows,) in ``table``, from 0 to 1; ``title`` is for error messages.
 
-    Raises ``ParameterError`` for other values, and for gaps.
+    Raises ``ParameterError``, which names the first row, for other values and for gaps.
     """
-    scores = _numbers(table, SCORE, title)
-    _check_range(scores, title, SCORE)
+    try:
+        scores = _numbers(table, SCORE, title)
+    except ParameterError as error:
+        row = _first_without_number(table[SCORE])
+        text = visible(cell_text(table[SCORE][row].as_py()))[:_MOST_QUOTED]
+        raise ParameterError(
+            f"{title}: expected numbers from 0 to 1 in {SCORE}, got {text!r} "
+            f"{_row_text(table, row)}."
+        ) from error
+    is_gap = np.isnan(scores)
+    if is_gap.any():
+        gaps = counted(int(is_gap.sum()), "row")
+        first_gap = _row_text(table, int(is_gap.argmax()))
+        raise ParameterError(
+            f"{title}: expected a {SCORE} from 0 to 1 in every row, got {gaps} without one, the "
+            f"first {first_gap}. Give 0 where nothing was found, and leave out images "
+            "without a score."
+        )
+    is_outside = (scores < 0) | (scores > 1 + _ROUNDING)
+    if is_outside.any():
+        row = int(is_outside.argmax())
+        raise ParameterError(
+            f"{title}: expected {SCORE} from 0 to 1, got {scores[row]:g} {_row_text(table, row)}. "
+            "Divide percentages by 100, and write 1 - error for an error."
+        )
     return np.clip(scores.astype(np.float64), 0.0, 1.0)
+
+
+def _first_without_number(column: pa.ChunkedArray) -> int:
+    """The first row of ``column`` whose value is no number."""
+    for row, value in enumerate(column.to_pylist()):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            if value is not None:
+                return row
+    return 0
+
+
+def _row_text(table: pa.Table, row: int) -> str:
+    """The number of a row, from 1, and what it is of: "in row 3 (cat.jpg, fog=0.6)"."""
+    names = []
+    for column in ("image", "condition", "model"):
+        if column in table.column_names:
+            names.append(visible(from_csv_cell(cell_text(table[column][row].as_py()))))
+    return f"in row {row + 1:,} ({', '.join(names)})"
 
 
 def _from_class_columns(table: pa.Table, columns: Sequence[str], title: str) -> Floats:
@@ -234,7 +286,7 @@ def _check_range(values: Floats, title: str, name: str = _PROBABILITIES) -> None
             f"{title}: expected a number from 0 to 1 for each value of {name}, got {gaps:,} "
             "without one."
         )
-    if not np.all((values >= 0) & (values <= 1 + 1e-6)):
+    if not np.all((values >= 0) & (values <= 1 + _ROUNDING)):
         advice = "; apply softmax to logits first" if name == _PROBABILITIES else ""
         raise ParameterError(
             f"{title}: expected {name} from 0 to 1, got {values.min():g} to {values.max():g}"
@@ -355,11 +407,15 @@ class Predictions(Dataset):
         condition_index = _indices(condition_texts, [ORIGINAL, *self.conditions])
         self.row_of = np.full(shape, -1)
         self.row_of[image_index, model_index, condition_index] = np.arange(len(table))
-        distinct_rows = int((self.row_of >= 0).sum())
-        if distinct_rows < len(table):
+        # A later row of the same image, model and condition takes the place of an earlier one.
+        is_replaced = self.row_of[image_index, model_index, condition_index] != np.arange(
+            len(table)
+        )
+        if is_replaced.any():
             raise ParameterError(
-                f"{title}: expected one row for each image, condition and model; "
-                f"got {counted(len(table) - distinct_rows, 'repeated row')}."
+                f"{title}: expected one row for each image, condition and model; got "
+                f"{counted(int(is_replaced.sum()), 'repeated row')}, the first "
+                f"{_row_text(table, int(is_replaced.argmax()))}."
             )
         super().__init__(source, title, self._entries(images, image_index, condition_index == 0))
 
@@ -508,6 +564,12 @@ def _check_columns(table: pa.Table, title: str) -> None:
             raise ParameterError(
                 f"{title}: expected a value of {column} in every row, got {gaps:,} without one."
             )
+    classes = _class_columns(table)
+    if classes and SCORE in names and SCORE_NAME in names:
+        raise ParameterError(
+            f"{title}: expected predictions of classes or scores, got both, {classes[0]} and "
+            f"{SCORE}: remove one of them."
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ from robustness.measure.request import Request
 from robustness.measure.rows import SCORES
 from robustness.models.record import model_name
 from robustness.models.weights import is_calibrated
+from robustness.runs.files import are_measured
 from robustness.runs.manifest import MAX_PICTURES
 from robustness.runs.rows import ROW, Rows
 from robustness.statistics import pairs as model_pairs
@@ -434,6 +435,11 @@ class CaseRows:
 
 NO_PROPERTIES = "Unknown: no properties of the images were measured, which slices need."
 
+ONLY_COLUMNS = (
+    "Slices use the columns of the table alone: no image file could be read to measure its "
+    "brightness and other properties."
+)
+
 MOST_CELLS = 4_000_000
 """Images times conditions that the tables rest on; of larger runs they rest on some images."""
 
@@ -485,6 +491,8 @@ def failure_tables(rows: Rows, properties: pa.Table | None) -> Failures:
     unknown = []
     if properties is None:
         unknown.append(NO_PROPERTIES)
+    elif not are_measured(properties):
+        unknown.append(ONLY_COLUMNS)
     if len(sample) < len(rows.axes.images):
         unknown.append(SAMPLED.format(len(sample)))
     slices_of_models = _slices(rows, grids, column, properties, sample)

@@ -485,15 +485,21 @@ def unreadable(images: pa.Table) -> list[tuple[str, str]]:
 def properties(images: pa.Table) -> pa.Table | None:
     """The properties of ``images`` by ``position``, and the columns of their dataset's table.
 
-    Returns None if the properties were not measured.
+    Returns None if the properties were not measured and there are no such columns.
     """
     dropped = _IMAGE_COLUMNS.names[1:]  # all but the position
     table = readable(images).drop_columns(dropped)
-    if all(table[name].null_count == len(table) for name in PROPERTIES):
+    has_columns = table.num_columns > 1 + len(PROPERTIES)
+    if not has_columns and not are_measured(table):
         return None
     # Without those columns, ones of the dataset's table can have their names again.
     original_names = {f"{name}{_TABLE}": name for name in dropped}
     return table.rename_columns([original_names.get(name, name) for name in table.column_names])
+
+
+def are_measured(table: pa.Table) -> bool:
+    """Whether ``table`` has a property of some image, by measuring it."""
+    return any(table[name].null_count < len(table) for name in PROPERTIES)
 
 
 def content(images: pa.Table) -> str | None:
