@@ -35,7 +35,6 @@ from robustness.base.text import join_names
 from robustness.datasets import NO_LABELS, ImageNetCTree
 from robustness.datasets.predictions import Predictions, read_predictions
 from robustness.hardening import Hardening, Settings, check_name
-from robustness.images.framing import Framing
 from robustness.matching import Match, MatchSettings
 from robustness.matching import domain as matching_domain
 from robustness.measure import domain as domains
@@ -315,11 +314,12 @@ def safe_threshold(
     as frames of one video, or is a pattern whose match in an image's name does. ``models`` has an
     entry per model: ``threshold`` (None if none passed), ``accepted`` and ``error`` by condition,
     and what else ``safe_thresholds`` of ``statistics`` tells. Without labels a changed prediction
-    counts as wrong. Raises ``ParameterError`` for a share that is none.
+    counts as wrong. Raises ``ParameterError`` for a share that is none, and for a run of scores.
     """
     from robustness.report.run import RunFigures
-    from robustness.report.threshold import THRESHOLD, document, groups_of
+    from robustness.report.threshold import THRESHOLD, check_predicts, document, groups_of
 
+    check_predicts(run)
     options = {
         "max_error": max_error,
         "each_condition": each_condition,
@@ -615,7 +615,7 @@ def make_spec(
     if domain is not None:
         if conditions is not None or perturbations is not None:
             raise ParameterError("Expected either a domain or conditions, got both.")
-        declared = domain if isinstance(domain, Domain) else matching_domain.open_domain(domain)
+        declared = _declared_domain(domain)
         return requests.domain_spec(declared, model_names, **options)
     uses_suite = conditions is None and perturbations is None
     if conditions is not None:
@@ -637,6 +637,13 @@ def make_spec(
         if note:
             warnings.warn(note, ModelWarning, stacklevel=3)
     return spec
+
+
+def _declared_domain(domain: Domain | str | PathLike[str]) -> Domain:
+    """Return ``domain``, or the one in that file."""
+    if isinstance(domain, Domain):
+        return domain
+    return matching_domain.open_domain(domain)
 
 
 @checked_call
@@ -763,7 +770,8 @@ def export(
     source: Any,
     to: str | PathLike[str],
     *,
-    conditions: Sequence[Condition | str],
+    conditions: Sequence[Condition | str] | None = None,
+    domain: Domain | str | PathLike[str] | None = None,
     classes: Any = None,
     models: Any = None,
     progress: bool | None = None,
@@ -772,22 +780,28 @@ def export(
     """Write the images of ``source``, original and perturbed, to ``to``; return it.
 
     ``to`` is a folder, a ``.zip`` or a URL of fsspec; ``images.csv`` in it says what each image is.
+    The perturbations are the ``conditions``, or those that cover a ``domain``.
     The other arguments are those of ``evaluate``. Without ``models``, labels that are not all
     classes of ImageNet are classes of their own. Raises ``ParameterError`` for attacks,
     ``RunError`` where the images cannot be written.
     """
+    if (conditions is None) == (domain is None):
+        raise ParameterError("Expected either conditions or a domain to export.")
+    declared = None
+    if domain is not None:
+        declared = _declared_domain(domain)
     names = names_of(models)
     if names is None:  # images of no model in particular
-        study = Framing()
-        options["fit"] = options["fit"] or study.fit
-        options["side"] = options["side"] or study.side
-    spec = make_spec(names, conditions=conditions, **options)
+        framing = run_export.framing_without_models(declared)
+        options["fit"] = options["fit"] or framing.fit
+        options["side"] = options["side"] or framing.side
+    spec = make_spec(names, conditions=conditions, domain=declared, **options)
     check_classes(classes, source)
     dataset = open_images(source, classes)
     if names is None:
         plan, label_classes = run_export.plan_without_models(dataset, spec)
     else:
-        plan = runs.plan(dataset, spec)
+        plan = run_export.plan_with_models(dataset, spec)
         label_classes = ()
     with _progress_reporter(None, progress, len(plan.dataset)) as tell:
         for state in run_export.export(plan, fspath(to), label_classes):
@@ -827,6 +841,7 @@ def evaluate_predictions(
     *,
     classes: Any = None,
     moved_truth: bool = False,
+    domain: Domain | str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
 ) -> EvaluatedRun:
     """Evaluate the predictions that another system made of exported images; no model runs.
@@ -838,9 +853,13 @@ def evaluate_predictions(
     from 0 to 1, with its name in ``score_name``. A column ``model`` names several models.
     Scores under perturbations that move pixels count only with ``moved_truth``.
     ``classes`` says what indices mean: "imagenet", a file with one class per line, or a list of
-    names. ``source`` has the images to show where the table names no files. Without ``out`` nothing
-    is kept. Raises ``ParameterError`` for a table that cannot be used.
+    names. A ``domain``, or the one in a file, is judged under those of its conditions that the
+    table has. ``source`` has the images to show where the table names no files. Without ``out``
+    nothing is kept. Raises ``ParameterError`` for a table that cannot be used.
     """
+    declared = None
+    if domain is not None:
+        declared = _declared_domain(domain)
     if isinstance(table, str | PathLike):
         predictions = read_predictions(Path(table))
     elif hasattr(table, "columns") and hasattr(table, "reset_index"):
@@ -857,6 +876,7 @@ def evaluate_predictions(
         source=dataset,
         classes=imported.class_names(classes),
         moved_truth=moved_truth,
+        domain=declared,
     )
     run = perform(plan, out, imported.ENGINE)
     if dataset is not None:

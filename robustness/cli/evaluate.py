@@ -173,13 +173,21 @@ def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) 
 def _evaluate_predictions(options: argparse.Namespace) -> Run:
     from robustness.runs import imported
 
+    domain = None
+    if options.domain is not None:
+        domain = request.domain(options, of_run=True)
+    options.domain = None  # the only part of a request that a table does not contain
     to_omit = request.option_names(options, "engine", "address", "resume", "plan")
     if to_omit:
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {to_omit}."
         )
     plan = imported.read_plan(
-        options.predictions, options.source, options.classes, moved_truth=options.moved_truth
+        options.predictions,
+        options.source,
+        options.classes,
+        moved_truth=options.moved_truth,
+        domain=domain,
     )
     return _perform(plan, options.out, imported.ENGINE)
 
@@ -190,6 +198,7 @@ def _perform(
     """Run to the end and report progress; after an interruption, say how to continue."""
     from robustness import runs
     from robustness.base.turns import Pace, Unit
+    from robustness.runs import engines
 
     with runs.start(plan, out, engine=engine, resume=resume) as writer:
         name = writer.folder.name
@@ -209,7 +218,8 @@ def _perform(
             for state in states:
                 pace.note(state.done)
                 if state.loading:
-                    console.progress("loading the models ...")
+                    what = "models" if engines.REGISTRY[engine].asks_models else "table"
+                    console.progress(f"loading the {what} ...")
                 elif state.unreadable:
                     console.progress(f"{pace.text}, {state.unreadable} left out", pace.share)
                 else:
@@ -267,9 +277,7 @@ def _print_run(run: Run) -> None:
 
 def export_command(options: argparse.Namespace) -> int:
     """Write every image of a dataset, original and perturbed, with a table of what each is."""
-    from robustness import runs
     from robustness.base.turns import Pace, Unit
-    from robustness.images.framing import Framing
     from robustness.models.record import imagenet, read_labels
     from robustness.runs import export
     from robustness.runs.imported import moves_pixels
@@ -278,16 +286,18 @@ def export_command(options: argparse.Namespace) -> int:
     if has_models and options.class_names:
         raise ParameterError("Expected either --class-names or models, got both: leave one out.")
     if not options.models and not options.request:
-        # Images for no model in particular are framed as study images.
-        study = Framing()
-        options.fit = options.fit or study.fit
-        options.side = options.side or study.side
+        domain = None
+        if options.domain is not None:
+            domain = request.domain(options, of_run=True)
+        framing = export.framing_without_models(domain)
+        options.fit = options.fit or framing.fit
+        options.side = options.side or framing.side
     spec = request.spec(options)
     images = request.images(options, options.source)
     selection = request.selection(options)
     class_names: Sequence[str] = ()
     if has_models:
-        plan = runs.plan(images, spec, **selection)
+        plan = export.plan_with_models(images, spec, **selection)
     else:
         classes = None
         if options.class_names == "imagenet":

@@ -604,9 +604,16 @@ def threshold_command(options: argparse.Namespace) -> None:
     """Say from which confidence to accept predictions, so that few accepted ones are wrong."""
     from robustness import report, runs
     from robustness.report.run import RunFigures
-    from robustness.report.threshold import THRESHOLD, document, groups_of, of_model
+    from robustness.report.threshold import (
+        THRESHOLD,
+        check_predicts,
+        document,
+        groups_of,
+        of_model,
+    )
 
     run = runs.load(runs.folder_of(options.run, options.out))
+    check_predicts(run)
     question_options = vars(options) | {"groups": groups_of(run, options.groups)}
     figures = RunFigures(runs.Analysis(run), question_options).answer(THRESHOLD)
     if options.json:

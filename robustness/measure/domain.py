@@ -344,6 +344,14 @@ class Domain:
             each.low <= strengths.get(each.perturbation, 0.0) <= each.high for each in self.ranges
         )
 
+    def check_framing(self, fit: str | None, side: int | None) -> None:
+        """Raise ``ParameterError`` for a ``fit`` or ``side`` other than the declared one."""
+        for name, wanted, declared in (("fit", fit, self.fit), ("side", side, self.side)):
+            if wanted is not None and declared is not None and wanted != declared:
+                raise ParameterError(
+                    f"Expected the {name} of the domain {self.name!r}, {declared}, got {wanted}."
+                )
+
     def requirements_of(self, condition: Condition) -> tuple[str, ...]:
         """The ids of the requirements that ask for ``condition``: the limit's, and its ranges'."""
         ids = [self.requirement]

@@ -208,7 +208,8 @@ class Request:
     images), in the same order. If there are ``classes``, which are indices, predictions are among
     them alone. The ``variants`` are of these models, each of models that see images alike, and are
     measured on the same images and conditions. ``domain`` is what the conditions cover, if they
-    were made for one. ``digest`` is the key of cached results.
+    were made for one, or what a table of predictions is judged by. ``digest`` is the key of cached
+    results.
     """
 
     __pydantic_config__ = CONFIG
@@ -409,14 +410,7 @@ def domain_spec(
     ``make_spec`` raises.
     """
     options = options_of(RequestOptions, given)
-    for name, wanted, declared in (
-        ("fit", options["fit"], domain.fit),
-        ("side", options["side"], domain.side),
-    ):
-        if wanted is not None and declared is not None and wanted != declared:
-            raise ParameterError(
-                f"Expected the {name} of the domain {domain.name!r}, {declared}, got {wanted}."
-            )
+    domain.check_framing(options["fit"], options["side"])
     if options["fit"] is None:
         options["fit"] = domain.fit
     if options["side"] is None:

@@ -36,10 +36,14 @@ from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, UNTESTED
 
 
 class DomainFigures(NamedTuple):
-    """The domain of a run, None without one, and each model in it, in the order of the choice."""
+    """The domain of a run, None without one, and each model in it, in the order of the choice.
+
+    In a run of scores, ``score`` is the name of the one whose mean stands in place of the accuracy.
+    """
 
     domain: Domain | None
     judged: Sequence[JudgedDomain] = ()
+    score: str = ""
 
 
 def _figures(figures: RunFigures) -> DomainFigures:
@@ -49,11 +53,14 @@ def _figures(figures: RunFigures) -> DomainFigures:
     names = [entry["model"] for entry in figures.statistics.summary]
     in_order = figures.answer(CHOICE).chosen.in_order(names)
     entries = figures.statistics.by_perturbation
-    return DomainFigures(domain, judge_domain(domain, entries, in_order))
+    return DomainFigures(domain, judge_domain(domain, entries, in_order), figures.run.score)
 
 
-def sentences(judged: JudgedDomain) -> list[str]:
-    """Return what holds of a model: in how many pairs, which are broken, and of the array."""
+def sentences(judged: JudgedDomain, score: str = "") -> list[str]:
+    """Return what holds of a model: in how many pairs, which are broken, and of the array.
+
+    ``score`` is as in ``DomainFigures``.
+    """
     domain = judged.domain
     kind, bound = domain.limit
     quantity = kind.removeprefix("min_")
@@ -67,8 +74,10 @@ def sentences(judged: JudgedDomain) -> list[str]:
     share_of_pairs = f"{kept or 'none'} of {counted(total, 'pair')}"
     if kept == total:
         share_of_pairs = all_of(total, "pair")
-    text = f"Within the domain {domain.name}, {label} keeps {100 * bound:g}% {quantity}"
-    text += f" in {share_of_pairs}"
+    kept_text = f"{100 * bound:g}% {quantity}"
+    if score:
+        kept_text = f"a mean {score} of {100 * bound:g}%"
+    text = f"Within the domain {domain.name}, {label} keeps {kept_text} in {share_of_pairs}"
     broken = judged.pairs_with(BROKEN)
     if broken:
         worst = broken[0]
@@ -119,21 +128,29 @@ def _answers(figures: DomainFigures) -> list[tuple[str, str]]:
     pairs = []
     for judged in figures.judged:
         question = f"Where does {model_label(judged.model)} hold in the domain?"
-        pairs.append((question, " ".join(sentences(judged))))
+        pairs.append((question, " ".join(sentences(judged, figures.score))))
     return pairs
 
 
-def domain_map(judged: JudgedDomain, *, keyed: bool = False) -> Map:
-    """Return the map of a model, with what its cells mean; a click selects images if ``keyed``."""
+def domain_map(judged: JudgedDomain, score: str = "", *, keyed: bool = False) -> Map:
+    """Return the map of a model, with what its cells mean; a click selects images if ``keyed``.
+
+    ``score`` is as in ``DomainFigures``.
+    """
     kind, bound = judged.domain.limit
-    quantity = "correct" if kind == "min_accuracy" else "unchanged"
+    if score:
+        quantity = f"Mean {score}"
+    elif kind == "min_accuracy":
+        quantity = "Share correct"
+    else:
+        quantity = "Share unchanged"
     signs = ", ".join(f"{sign} {outcome}" for outcome, sign in report_maps.SIGNS.items())
     note = (
-        f"Share {quantity}, in percent, in the middle and at the limit of both ranges; wanted: at "
+        f"{quantity}, in percent, in the middle and at the limit of both ranges; wanted: at "
         f"least {100 * bound:g}%. {signs}, \N{EN DASH} untested."
     )
     link = RUN_MAP.link if keyed else ""
-    return Map("", report_maps.domain_map(judged, keyed=keyed), note, link)
+    return Map("", report_maps.domain_map(judged, score, keyed=keyed), note, link)
 
 
 def maps(figures: DomainFigures, *, keyed: bool = False) -> Chooser:
@@ -142,7 +159,7 @@ def maps(figures: DomainFigures, *, keyed: bool = False) -> Chooser:
     titles = {name: models.label(name) for name in judged_by_model}
 
     def read(model: str) -> list[Block]:
-        block = domain_map(judged_by_model[model], keyed=keyed)
+        block = domain_map(judged_by_model[model], figures.score, keyed=keyed)
         if keyed:
             return [block]
         return [Map(titles[model], block.drawing, block.note)]
@@ -204,9 +221,19 @@ def _values(each: Range) -> str:
     return f"{each.record.value_text(each.low)} to {each.record.value_text(each.high)}"
 
 
-def declared(domain: Domain) -> list[Block]:
-    """Return what the domain declares, and what it leaves out."""
-    title = f"The domain {domain.name}: {domain.limit_text}"
+def limit_text(domain: Domain, score: str = "") -> str:
+    """Return the limit in words, of the mean ``score`` if there is one, as in ``DomainFigures``."""
+    if score:
+        return domain.limit_text.replace("accuracy", f"mean {score}")
+    return domain.limit_text
+
+
+def declared(domain: Domain, score: str = "") -> list[Block]:
+    """Return what the domain declares, and what it leaves out.
+
+    ``score`` is as in ``DomainFigures``.
+    """
+    title = f"The domain {domain.name}: {limit_text(domain, score)}"
     if domain.owner:
         title += f"; owner: {domain.owner}"
     blocks: list[Block] = [Titled(title, Table.of_filled(domain.ranges, _RANGE_COLUMNS), long=True)]
@@ -224,12 +251,12 @@ def _tested(figures: DomainFigures) -> list[Block]:
 def details(figures: DomainFigures) -> list[Block]:
     """Return the tables behind the maps, and what the domain declares."""
     assert figures.domain is not None
-    return [*_tested(figures), *declared(figures.domain)]
+    return [*_tested(figures), *declared(figures.domain, figures.score)]
 
 
 def results(figures: DomainFigures) -> list[Block]:
     """Return where each model holds: sentences, maps, and the tables behind them."""
-    texts = [Text(" ".join(sentences(judged))) for judged in figures.judged]
+    texts = [Text(" ".join(sentences(judged, figures.score))) for judged in figures.judged]
     return [*texts, maps(figures), *_tested(figures)]
 
 
@@ -237,13 +264,13 @@ def _blocks(figures: DomainFigures) -> list[Block]:
     if not figures.judged:
         return []
     assert figures.domain is not None
-    return [*results(figures), *declared(figures.domain)]
+    return [*results(figures), *declared(figures.domain, figures.score)]
 
 
 def _brief(figures: DomainFigures) -> list[Titled | Text | Map]:
     if not figures.judged:
         return []
-    texts = [Text(" ".join(sentences(judged))) for judged in figures.judged]
+    texts = [Text(" ".join(sentences(judged, figures.score))) for judged in figures.judged]
     return [pairs_table(figures), *texts]
 
 

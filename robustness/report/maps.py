@@ -725,11 +725,12 @@ SIGNS = {BROKEN: "\N{BALLOT X}", NOT_SHOWN: "?", KEPT: "\N{CHECK MARK}"}
 """By outcome, the worst first."""
 
 
-def domain_map(judged: JudgedDomain, *, keyed: bool = False) -> BandMap:
+def domain_map(judged: JudgedDomain, score: str = "", *, keyed: bool = False) -> BandMap:
     """Return the map of a model in a domain: its perturbations by its perturbations.
 
     A cell has the shares in the middle and at the limit of both ranges, and on the diagonal those
     of one perturbation alone. If ``keyed``, the key of a tile is the selection of its images.
+    ``score`` is the name of the score of a run of scores.
     """
     domain = judged.domain
     cells = {each.cell.perturbations: each for each in (*judged.singles, *judged.pairs)}
@@ -743,7 +744,7 @@ def domain_map(judged: JudgedDomain, *, keyed: bool = False) -> BandMap:
             strips.append(_domain_strip(cells[names], keyed=keyed))
         map_rows.append(MapRow(label, strips))
     figure, _ = domain.limit
-    quantity = quantities()[DOMAIN_FIGURES[figure]]
+    quantity = quantities(score)[DOMAIN_FIGURES[figure]]
     return BandMap(
         head=f"Diagonal: {ALONE.lower()}",
         columns=labels,

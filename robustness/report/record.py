@@ -40,7 +40,7 @@ from robustness.report.blocks import (
     Titled,
     model_label,
 )
-from robustness.report.domain import DOMAIN, declared, rate, rate_and_outcome
+from robustness.report.domain import DOMAIN, declared, limit_text, rate, rate_and_outcome
 from robustness.report.facts import shared_manifest
 from robustness.report.formats import FORMATS, format_of
 from robustness.report.run import cautions
@@ -284,10 +284,13 @@ def requirements_of(judged: JudgedDomain) -> list[Requirement]:
     return requirements
 
 
-def support(judged: JudgedDomain) -> str:
-    """Return the sentence on whether the results support the limit of a domain for a model."""
+def support(judged: JudgedDomain, score: str = "") -> str:
+    """Return the sentence on whether the results support the limit of a domain for a model.
+
+    ``score`` is the name of the score of a run of scores.
+    """
     whole = requirements_of(judged)[0]
-    limit = f"{judged.domain.limit_text} for {model_label(judged.model)}"
+    limit = f"{limit_text(judged.domain, score)} for {model_label(judged.model)}"
     conditions = counted(len(whole.conditions), "condition")
     if whole.outcome == KEPT:
         return f"The results support {limit} under all {conditions} tested."
@@ -296,7 +299,7 @@ def support(judged: JudgedDomain) -> str:
     return f"The results do not support {limit} everywhere; of {conditions}: {whole.counts}."
 
 
-def _requirements_table(domain: Domain, all_judged: Sequence[JudgedDomain]) -> Titled:
+def _requirements_table(domain: Domain, all_judged: Sequence[JudgedDomain], score: str) -> Titled:
     requirements = [each for judged in all_judged for each in requirements_of(judged)]
 
     def asked(each: Requirement) -> str:
@@ -307,7 +310,7 @@ def _requirements_table(domain: Domain, all_judged: Sequence[JudgedDomain]) -> T
         if each.id != domain.requirement:
             labels = [one.record.label for one in domain.ranges if one.requirement == each.id]
             where = f"with {join_names(labels, len(labels))}"
-        return f"{domain.limit_text}, {where}"
+        return f"{limit_text(domain, score)}, {where}"
 
     columns: list[Column] = [
         ("Requirement", asked),
@@ -358,17 +361,17 @@ def coverage(judged: JudgedDomain) -> list[Covered]:
     return covered
 
 
-def _domain_blocks(domain: Domain, judged: JudgedDomain) -> list[Block]:
+def _domain_blocks(domain: Domain, judged: JudgedDomain, score: str) -> list[Block]:
     """Return what ``domain`` declares and what of it was tested, which is the same for all models.
 
-    ``judged`` is one of the models.
+    ``judged`` is one of the models, and ``score`` the name of the score of a run of scores.
     """
     columns: list[Column] = [
         ("Of the domain", lambda each: each.what),
         ("Tested", lambda each: each.text),
     ]
     blocks = [
-        *declared(domain),
+        *declared(domain, score),
         Text(f"SHA-256 of the declared domain: {domain.digest}"),
         Titled("What was tested", Table.of(coverage(judged), columns)),
         Text(
@@ -662,6 +665,9 @@ LIMITS = (
 NOTES = ("Rates", "Intervals")
 """Titles of the notes on methods."""
 
+NOTES_ON_SCORES = ("Scores", "Intervals")
+"""The same in the record of a run of scores."""
+
 
 def of_record(figures: RunFigures, since: Record | Run | None = None) -> Report:
     """Return the record of the run of ``figures``, which may be unfinished.
@@ -676,18 +682,26 @@ def of_record(figures: RunFigures, since: Record | Run | None = None) -> Report:
     all_judged = figures.answer(DOMAIN).judged
     changes = None if since is None else changes_since(figures, since)
     answers = [
-        (f"Do the results support the limit for {model_label(judged.model)}?", support(judged))
+        (
+            f"Do the results support the limit for {model_label(judged.model)}?",
+            support(judged, run.score),
+        )
         for judged in all_judged
     ]
     manifest = record.manifest
     sections = [
-        Section("Requirements", [_requirements_table(domain, all_judged)]),
+        Section("Requirements", [_requirements_table(domain, all_judged, run.score)]),
         Section("Results", report_domain.results(figures.answer(DOMAIN))),
-        Section("The domain, and what of it was tested", _domain_blocks(domain, all_judged[0])),
+        Section(
+            "The domain, and what of it was tested",
+            _domain_blocks(domain, all_judged[0], run.score),
+        ),
         Section("Models, images and software", _used_blocks(manifest)),
         Section("Signatures", [_signatures()]),
     ]
-    notes = [f"{title}. {methods.note(title)}" for title in NOTES]
+    notes = [
+        f"{title}. {methods.note(title)}" for title in (NOTES_ON_SCORES if run.score else NOTES)
+    ]
     tables: dict[str, Sequence[Entry]] = {
         "requirements": [
             each.as_dict() for judged in all_judged for each in requirements_of(judged)

@@ -177,6 +177,15 @@ def threshold_figures(figures: RunFigures) -> ThresholdFigures:
     )
 
 
+def check_predicts(run: Run) -> None:
+    """Raise ``ParameterError`` for a run of scores, which no threshold of confidence can accept."""
+    if run.score:
+        raise ParameterError(
+            f"Expected a run of predictions with confidences, got one of scores ({run.score}), "
+            "which have none."
+        )
+
+
 def document(figures: ThresholdFigures) -> dict[str, Any]:
     """Return the promise and the threshold of each model as a JSON-ready record."""
     return {

@@ -371,6 +371,55 @@ def flips(
     return worse, better
 
 
+class ScoreChange(NamedTuple):
+    """An image, as the second run calls it, and its scores before and after, from 0 to 1."""
+
+    image: str
+    before: float
+    after: float
+
+
+def score_changes(
+    baseline: Run, other: Run, model: str, condition: str
+) -> tuple[list[ScoreChange], list[ScoreChange]]:
+    """The images with a lower score in ``other``, and those with a higher one, under ``condition``.
+
+    The largest change comes first. ``condition`` is an id of ``other``, or "" for the originals.
+    Images are matched as ``compare`` matches them.
+    """
+    baseline_condition = ""
+    if condition:
+        matching = [c.id for c in baseline.conditions if c.effect == effect(condition)]
+        if not matching:
+            return [], []
+        baseline_condition = matching[0]
+    score_before = _scores_of_images(baseline, model, baseline_condition)
+    score_after = _scores_of_images(other, model, condition)
+    names = {digest: other.rows.names[place] for place, digest in other.rows.digests.items()}
+    changes = []
+    for digest, after in score_after.items():
+        before = score_before.get(digest, after)
+        if before != after:
+            changes.append(ScoreChange(names[digest], before, after))
+    changes.sort(key=lambda change: change.after - change.before)
+    worse = [change for change in changes if change.after < change.before]
+    better = [change for change in reversed(changes) if change.after > change.before]
+    return worse, better
+
+
+def _scores_of_images(run: Run, model: str, condition: str) -> dict[str, float]:
+    """The score of each image by its digest; of the originals if ``condition`` is ""."""
+    values = {"model": model}
+    column = "clean_score"
+    where = "model = $model"
+    if condition:
+        column = "score"
+        where += " AND condition = $condition"
+        values["condition"] = condition
+    rows = run.rows.ask(f"SELECT DISTINCT position, {column} FROM rows WHERE {where}", **values)
+    return {run.rows.digests[position]: float(score) for position, score in rows}
+
+
 class _Verdict(NamedTuple):
     """Whether the prediction ``top1`` for an image is ``good``."""
 

@@ -21,7 +21,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -30,9 +30,10 @@ from robustness.base.errors import LabelError, ParameterError, RobustnessError, 
 from robustness.base.files import file_errors, put_whole
 from robustness.base.text import csv_cell
 from robustness.datasets import Dataset, classes_of, open_dataset
-from robustness.images.framing import Picture
+from robustness.images.framing import Framing, Picture
 from robustness.images.pixels import to_png
 from robustness.measure.condition import CLEAN, Condition
+from robustness.measure.domain import Domain
 from robustness.measure.labels import is_correct
 from robustness.measure.options import ImageOptions
 from robustness.measure.request import Request
@@ -75,6 +76,19 @@ class ExportProgress(Progress):
     left_out: Sequence[tuple[str, str]] = ()
 
 
+def framing_without_models(domain: Domain | None) -> Framing:
+    """How images for no model in particular are framed: as ``domain`` says, else as usual."""
+    framing = Framing()
+    if domain is None:
+        return framing
+    return Framing(domain.fit or framing.fit, domain.side or framing.side)
+
+
+def plan_with_models(source: str | Dataset, spec: Request, **options: Unpack[ImageOptions]) -> Plan:
+    """The plan for the models of ``spec``; ``options`` and what is raised are those of ``plan``."""
+    return plan(source, _without_domain(spec), **options)
+
+
 def plan_without_models(
     source: str | Dataset,
     spec: Request,
@@ -88,6 +102,7 @@ def plan_without_models(
     are themselves the classes, and written by name. ``options`` and what is raised are those of
     ``plan``.
     """
+    spec = _without_domain(spec)
     dataset = open_dataset(source) if isinstance(source, str) else source
     try:
         return plan(dataset, spec, classes=classes, **options), ()
@@ -96,6 +111,14 @@ def plan_without_models(
             raise
     classes = classes_of(dataset)
     return plan(dataset, spec, classes=classes, **options), classes.names
+
+
+def _without_domain(spec: Request) -> Request:
+    """``spec`` with the conditions of its domain alone: nothing is judged by an export.
+
+    The limit of a domain may be on scores, for which the images need no labels.
+    """
+    return replace(spec, domain=None)
 
 
 def export(plan: Plan, to: str, names: Sequence[str] = ()) -> Iterator[ExportProgress]:
@@ -340,6 +363,18 @@ _OF_PREDICTIONS = (
 )
 _CLASSES = {"label": "true_class", "clean_top1": "original_class", "top1": "perturbed_class"}
 CASES_COLUMNS = (*CASE_COLUMNS, "correct", *_CLASSES.values(), "original", "perturbed")
+_SCORED_COLUMNS = (
+    "image",
+    "model",
+    "condition",
+    "perturbation",
+    "strength",
+    *SCORES,
+    "ssim",
+    "original",
+    "perturbed",
+)
+"""The columns of the cases of a run of scores."""
 
 
 def cases(run: Run, chosen: RowSelection, most: int, kind: str = "") -> list[dict[str, Any]]:
@@ -368,14 +403,13 @@ def exported(run: Run, chosen: RowSelection, suffix: str, kind: str = "") -> byt
     """The ``cases`` as the bytes of a file of the ``suffix`` .csv or .zip.
 
     Images that cannot be read, and those that an attack made, are left out of the zip; their cells
-    in the table are empty. Raises ``ParameterError`` for another suffix.
+    in the table are empty. In a run of scores the table has these in place of classes.
+    Raises ``ParameterError`` for another suffix.
     """
     if suffix not in MOST:
         raise ParameterError(f"Expected a file that ends in .csv or .zip, got {suffix or 'none'}.")
     rows = cases(run, chosen, MOST[suffix], kind)
-    columns = CASES_COLUMNS
-    if run.score:
-        columns = (*columns, *SCORES)
+    columns = _SCORED_COLUMNS if run.score else CASES_COLUMNS
     if suffix == ".csv":
         return csv_table(columns, rows)
     packed = io.BytesIO()
@@ -391,8 +425,9 @@ def exported(run: Run, chosen: RowSelection, suffix: str, kind: str = "") -> byt
                     classes[image] = row["true_class"]
                     predictions[image] = _prediction(row, key)
         archive.writestr(CASES_TABLE, csv_table(columns, rows))
-        archive.writestr(TRUE_CLASSES, json.dumps({"labels": classes}))
-        archive.writestr(PREDICTIONS, json.dumps({"labels": predictions}))
+        if not run.score:
+            archive.writestr(TRUE_CLASSES, json.dumps({"labels": classes}))
+            archive.writestr(PREDICTIONS, json.dumps({"labels": predictions}))
     return packed.getvalue()
 
 

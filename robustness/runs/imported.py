@@ -33,6 +33,7 @@ from robustness.datasets.predictions import (
 from robustness.images.framing import DEFAULT_FIT, STUDY_SIDE, Framing, check_framing
 from robustness.images.sandbox import framed_image, measured_image
 from robustness.measure.condition import STORED, Condition
+from robustness.measure.domain import Domain
 from robustness.measure.labels import CORRECTNESS, correctness
 from robustness.measure.request import Request
 from robustness.measure.rows import SCORES, stored
@@ -49,7 +50,7 @@ from robustness.perturbations import check_seed
 from robustness.perturbations.record import GEOMETRIC
 from robustness.runs.engines import REGISTRY, Chunk, Engine, ImageRecord, Workload
 from robustness.runs.manifest import Classes, ScoreRecord
-from robustness.runs.planning import MAX_BATCH, Plan, record_of
+from robustness.runs.planning import MAX_BATCH, Plan, check_limit, record_of
 
 ENGINE = "predictions"
 Row = dict[str, Any]
@@ -106,10 +107,12 @@ class _Prediction:
 class _TableRows(ABC):
     """The rows of a run from the table ``predictions``.
 
-    ``more_columns`` are columns that these rows have after those of all runs.
+    ``more_columns`` are columns that these rows have after those of all runs. ``content`` is what a
+    row of the table holds, as a sentence says it.
     """
 
     more_columns: Sequence[str] = ()
+    content = "prediction"
 
     def __init__(self, work: Workload, predictions: Predictions) -> None:
         self._work = work
@@ -126,7 +129,7 @@ class _TableRows(ABC):
         model_index, condition_index = gaps[0]
         condition = ["the original", *self._predictions.conditions][condition_index]
         model = self._predictions.models[model_index]
-        return f"The table has no prediction of {model} for {condition}."
+        return f"The table has no {self.content} of {model} for {condition}."
 
     def rows_of_image(self, position: int) -> Iterator[Row]:
         rows_by_model = self._predictions.row_of[position].tolist()
@@ -241,6 +244,7 @@ class _ScoredRows(_TableRows):
     """The rows of a table of scores, which tells no predictions and no classes."""
 
     more_columns = tuple(SCORES)
+    content = "score"
 
     def __init__(self, work: Workload, predictions: Predictions) -> None:
         super().__init__(work, predictions)
@@ -349,6 +353,7 @@ def read_plan(
     classes: str | None = None,
     *,
     moved_truth: bool = False,
+    domain: Domain | None = None,
 ) -> Plan:
     """``plan_predictions`` of the file ``table``; ``classes`` is "imagenet" or a file of names.
 
@@ -359,7 +364,11 @@ def read_plan(
     if source is not None:
         images = open_dataset(source)
     return plan_predictions(
-        predictions, source=images, classes=class_names(classes), moved_truth=moved_truth
+        predictions,
+        source=images,
+        classes=class_names(classes),
+        moved_truth=moved_truth,
+        domain=domain,
     )
 
 
@@ -388,6 +397,7 @@ def plan_predictions(
     source: Dataset | None = None,
     classes: ClassNames | None = None,
     moved_truth: bool = False,
+    domain: Domain | None = None,
 ) -> Plan:
     """The run of the table ``predictions``, for ``start`` with the engine ``predictions``.
 
@@ -395,8 +405,9 @@ def plan_predictions(
     files of the table. ``classes`` are the names that indices mean, in order, or "imagenet"; the
     default is those of a model that is known here, else what the predictions tell. Scores under
     perturbations that move pixels count only with ``moved_truth``, which says that the outputs were
-    compared with a truth that moved alike. Raises ``ParameterError`` for a table that cannot be
-    used.
+    compared with a truth that moved alike. A ``domain`` is judged under those of its conditions
+    that the table has; the others are untested. Raises ``ParameterError`` for a table that cannot
+    be used.
     """
     names = {entry.name for entry in predictions.entries}
     if source is not None and names.isdisjoint(entry.name for entry in source.entries):
@@ -411,7 +422,7 @@ def plan_predictions(
             f"got {', '.join(predictions.conditions) or 'the originals alone'}."
         )
     if predictions.is_scored:
-        return _plan_of_scores(predictions, source, moved_truth=moved_truth)
+        return _plan_of_scores(predictions, source, domain, moved_truth=moved_truth)
     answers = predictions.answers()
     classes_of_strangers = _classes_of_strangers(predictions, answers, classes)
     labels_by_model = {
@@ -424,9 +435,10 @@ def plan_predictions(
     label_sets = list({labels.key: labels for labels in labels_by_model.values()}.values())
     for labels in label_sets:
         _check_classes(answers, labels, predictions.title)
-    spec = _request(predictions, conditions)
+    spec = _request(predictions, conditions, domain)
     similarities(predictions)  # refuses what are no numbers before a run begins
     labels_of_images = entry_class_indices(predictions, label_sets)
+    check_limit(spec, labels_of_images)
     note_classes(classes_of_strangers)  # now that the table is known to fit them
     dataset = _images_of(predictions, source)
     dataset.classes = labels_by_model
@@ -449,13 +461,24 @@ def _batch(spec: Request) -> int:
     return max(1, min(MAX_BATCH, _ROWS_AT_ONCE // rows_an_image))
 
 
-def _plan_of_scores(predictions: Predictions, source: Dataset | None, *, moved_truth: bool) -> Plan:
+def _plan_of_scores(
+    predictions: Predictions,
+    source: Dataset | None,
+    domain: Domain | None,
+    *,
+    moved_truth: bool,
+) -> Plan:
     """The run of a table of scores; the arguments are those of ``plan_predictions``."""
     name = predictions.one(SCORE_NAME, DEFAULT_SCORE)
     if len(name) > _MOST_OF_A_NAME:
         raise ParameterError(
             f"{predictions.title}: expected a {SCORE_NAME} of at most {_MOST_OF_A_NAME} "
             f"characters, such as IoU, got {len(name)}."
+        )
+    if domain is not None and domain.min_accuracy is None:
+        raise ParameterError(
+            f"The domain {domain.name} limits the consistency, which scores do not have. Limit "
+            "the mean score by min_accuracy."
         )
     left_out: list[str] = []
     if not moved_truth:
@@ -469,16 +492,23 @@ def _plan_of_scores(predictions: Predictions, source: Dataset | None, *, moved_t
         )
     predictions.scores()  # refuses what are no scores before a run begins
     similarities(predictions)
-    spec = _request(predictions, tuple(map(Condition.parse, predictions.conditions)))
+    spec = _request(predictions, tuple(map(Condition.parse, predictions.conditions)), domain)
     dataset = _images_of(predictions, source)
-    score = ScoreRecord(visible(name), tuple(left_out))
+    score = ScoreRecord(visible(name), tuple(left_out), moved_truth=moved_truth)
     return Plan(spec, dataset, {}, _batch(spec), record_of(dataset), score=score)
 
 
 def moves_pixels(condition: Condition) -> bool:
     """Whether ``condition`` has a perturbation that changes where things are in the image."""
+    return bool(moving_perturbations(condition))
+
+
+def moving_perturbations(condition: Condition) -> list[str]:
+    """The perturbations of ``condition`` that change where things are in the image."""
     names = [name.removeprefix(STORED) for name, _ in condition.steps]
-    return any(name in PERTURBATIONS and PERTURBATIONS[name].family == GEOMETRIC for name in names)
+    return [
+        name for name in names if name in PERTURBATIONS and PERTURBATIONS[name].family == GEOMETRIC
+    ]
 
 
 def _classes_of_strangers(
@@ -537,10 +567,29 @@ def _check_classes(answers: TableAnswers, labels: Labels, title: str) -> None:
     class_indices(answers, labels, title)
 
 
-def _request(predictions: Predictions, conditions: tuple[Condition, ...]) -> Request:
-    """The request that the table answers; raises ``ParameterError`` for settings out of range."""
-    fit = predictions.one("fit", DEFAULT_FIT)
-    side = _whole_number(predictions, "side", STUDY_SIDE)
+def _request(
+    predictions: Predictions, conditions: tuple[Condition, ...], domain: Domain | None
+) -> Request:
+    """The request that the table answers.
+
+    Raises ``ParameterError`` for settings that are out of range or not those of the ``domain``, and
+    for a table that has none of its conditions.
+    """
+    fit = DEFAULT_FIT
+    side = STUDY_SIDE
+    if domain is not None:
+        fit = domain.fit or fit
+        side = domain.side or side
+    fit = predictions.one("fit", fit)
+    side = _whole_number(predictions, "side", side)
+    if domain is not None:
+        domain.check_framing(fit, side)
+        if set(domain.conditions).isdisjoint(conditions):
+            raise ParameterError(
+                f"{predictions.title}: expected conditions of the domain {domain.name}, such as "
+                f"{domain.conditions[0].id}, got none of them.",
+                hint="Export the images with --domain.",
+            )
     framing = check_framing(Framing(fit, side))
     seed = check_seed(_whole_number(predictions, "seed", 0))
     return Request(
@@ -548,6 +597,7 @@ def _request(predictions: Predictions, conditions: tuple[Condition, ...]) -> Req
         conditions=conditions,
         framings=tuple((name, framing) for name in predictions.models),
         seed=seed,
+        domain=domain,
     )
 
 

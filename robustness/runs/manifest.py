@@ -78,13 +78,15 @@ class ScoreRecord:
     """What the scores of a run measure, such as "IoU", from 0 to 1 where higher is better.
 
     ``left_out`` are conditions of the table that move pixels: the scores under them may be those of
-    outputs that were compared with a truth that did not move.
+    outputs that were compared with a truth that did not move. ``moved_truth`` says that it moved
+    alike, by the word of who evaluated the table, so that none are left out.
     """
 
     __pydantic_config__ = CONFIG
 
     name: Annotated[str, Field(min_length=1, max_length=40)]
     left_out: tuple[Text, ...] = ()
+    moved_truth: bool = False
 
 
 @dataclass(frozen=True)

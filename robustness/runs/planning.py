@@ -79,14 +79,14 @@ def plan(
     else:
         label_sets = [labels for labels, _ in models.by_labels(spec.model_names)]
     labels = entry_class_indices(dataset, label_sets, options["labelling"])
-    _check_limit(spec, labels)
+    check_limit(spec, labels)
     if options["own_classes"]:
         spec = replace(spec, classes=_own_classes(labels))
     record = record_of(dataset, options["labelling"], options["limit"], options["sample"])
     return Plan(spec, dataset, labels, batch or default_batch(spec), record)
 
 
-def _check_limit(spec: Request, labels: Mapping[str, Sequence[int | None]]) -> None:
+def check_limit(spec: Request, labels: Mapping[str, Sequence[int | None]]) -> None:
     """Raise ``ParameterError`` if a domain limits accuracy and no image has a label."""
     domain = spec.domain
     if domain is None or domain.min_accuracy is None:
