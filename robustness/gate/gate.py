@@ -236,6 +236,33 @@ LIMITS: Mapping[str, str] = {
 _TITLES: Mapping[str, str] = {name: str(Rule.model_fields[name].title) for name in LIMITS}
 """What each limit is on, in two or three words."""
 
+_OF_SCORES: Mapping[str, tuple[str, str]] = {
+    "min_accuracy": ("{score}", "mean {score} under the perturbation"),
+    "max_accuracy_drop": (
+        "{score} drop",
+        "mean {score} on the originals minus that under the perturbation",
+    ),
+    LOSS: ("{score} lost", "{score} lost"),
+    "max_accuracy_regression": ("{score} lost", "{score} under perturbation lost"),
+}
+"""The limits that a run of scores can meet: what each is on there, in few words and described."""
+
+
+def described(limit: str, score: str = "") -> str:
+    """Return what ``limit`` is on; ``score`` is the name of the score of a run of scores."""
+    if not score:
+        return LIMITS[limit]
+    _, description = _OF_SCORES[limit]
+    return description.format(score=score)
+
+
+def _titled(limit: str, score: str) -> str:
+    """Return what ``limit`` is on in two or three words; ``score`` is as for ``described``."""
+    if not score:
+        return _TITLES[limit]
+    title, _ = _OF_SCORES[limit]
+    return title.format(score=score)
+
 
 class _File(StrictTable):
     """The tables and keys of a budget file."""
@@ -483,6 +510,8 @@ def check(
         )
     if not run.images:
         raise ParameterError(f"The run {run.id} has no image that could be read.")
+    if run.score:
+        _check_for_scores(budget, run.score)
     notes = [trained_on(name, names) for name, names in run.manifest.trained_on.items()]
     notes += own_preprocessing([spec])
     rules: Sequence[Rule] = budget.rules
@@ -509,6 +538,22 @@ def check(
             names += variant_names
         verdicts += _domain_verdicts(budget, names, tables)
     return Check(run, budget, tuple(verdicts), tuple(notes))
+
+
+def _check_for_scores(budget: Budget, score: str) -> None:
+    """Raise ``ParameterError`` for a limit that no run of the ``score`` can meet."""
+    limits: list[str] = []
+    for rule in budget.rules:
+        limits += rule.limits
+    if budget.domain is not None:
+        kind, _ = budget.domain.limit
+        limits.append(kind)
+    for limit in limits:
+        if limit not in _OF_SCORES:
+            raise ParameterError(
+                f"{budget.path}: {limit} cannot be checked: the run has scores ({score}), and no "
+                "predictions. Limit the mean score by min_accuracy."
+            )
 
 
 def _domain_verdicts(budget: Budget, model_names: Sequence[str], tables: Tables) -> list[Verdict]:
@@ -957,7 +1002,7 @@ def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str,
         for model, conditions_of_limit in limits_of_model.items():
             texts = []
             for limit, conditions in conditions_of_limit.items():
-                texts.append(f"{_TITLES[limit]} ({some(conditions, _NAMED)})")
+                texts.append(f"{_titled(limit, check.run.score)} ({some(conditions, _NAMED)})")
             reasons[model] = f"{verb} {some(texts, _NAMED)}"
     return reasons
 
@@ -1036,7 +1081,8 @@ def junit(check: Check) -> bytes:
             failure = ElementTree.SubElement(
                 case, "failure", message=_xml(verdict.sentence), type=verdict.outcome
             )
-            failure.text = _xml(f"{LIMITS[verdict.limit]}: {verdict.sentence}")
+            limit = described(verdict.limit, check.run.score)
+            failure.text = _xml(f"{limit}: {verdict.sentence}")
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(verdict.sentence)
     if check.notes:

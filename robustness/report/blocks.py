@@ -513,4 +513,7 @@ class Question(Generic[F]):
         blocks = self.blocks(figures.answer(self))
         if not blocks:
             return None
-        return Section(self.title, blocks, self.about, self.link)
+        about = self.about
+        if figures.run.score:  # its mean stands in place of the accuracy
+            about = about.replace("accuracy", figures.run.score)
+        return Section(self.title, blocks, about, self.link)

@@ -187,7 +187,7 @@ _SHORT = "Rank counts significant differences only; ties share a range."
 _RULE = (
     '"Worse" means a significant gap of at least 1 point, unless criteria set another. Ranks hold '
     "for all models together at 95%. Robustness: {what} under perturbation, the mean of all "
-    "conditions. Accuracy: on the originals. Above expected: above what the accuracy on the "
+    "conditions. {column}: on the originals. Above expected: above what the {accuracy} on the "
     "originals predicts, by a line through the logits of these models (Taori et al. 2020). First: "
     "the share of 1,000 resamples of the images in which the model scores highest. "
     "Latency is the median of passes over one photograph, after the run, models in turns; in "
@@ -256,7 +256,11 @@ def blocks(chosen: ModelChoice) -> list[Block]:
     if all(entry["robust"] is None and entry["status"] != RULED_OUT for entry in entries):
         return []
     title = charts.quantity_title(chosen.quantity, chosen.score_name)
-    rule = _RULE.format(what=in_sentence(title))
+    rule = _RULE.format(
+        what=in_sentence(title),
+        column=_originals_title(chosen),
+        accuracy=chosen.score_name or "accuracy",
+    )
     if any(entry["remedy"] for entry in entries):
         rule += f" {_REMEDIES}"
     short_columns = [

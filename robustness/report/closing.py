@@ -54,6 +54,7 @@ class Camera:
 class Closing:
     """The last sentence on a run, and the figures of the model that it is about.
 
+    ``score`` is the name of the score of a run of scores, "" for shares of correct predictions.
     ``hardest`` and ``camera`` are the entries of ``Figures.by_perturbation`` of the two clauses,
     None where no test allows the clause.
     """
@@ -62,6 +63,14 @@ class Closing:
     sentence: str
     hardest: Entry | None
     camera: Entry | None
+    score: str = ""
+
+    @property
+    def note(self) -> str:
+        """How to read the picture."""
+        if self.score:
+            return f"Blue: mean {self.score}. The dot has its 95% interval."
+        return NOTE
 
     def picture(self, images: Mapping[str, str] | None = None) -> Map:
         """Return a map of the accuracies that the sentence names, each with its interval.
@@ -73,16 +82,31 @@ class Closing:
         entry_with_originals = self.hardest or self.camera
         if entry_with_originals is not None:
             image = images.get("", "")
-            rows.append(_row("Originals", entry_with_originals, "clean_accuracy", image))
+            rows.append(self._row("Originals", entry_with_originals, "clean_accuracy", image))
         if self.camera is not None:
             image = images.get(str(self.camera["condition"]), "")
-            rows.append(_row("Your camera", self.camera, "perturbed_accuracy", image))
+            rows.append(self._row("Your camera", self.camera, "perturbed_accuracy", image))
         if self.hardest is not None:
             condition = str(self.hardest["condition"])
             image = images.get(condition, "")
-            rows.append(_row(short(condition), self.hardest, "perturbed_accuracy", image))
-        drawing = BandMap("Images", [model_label(self.model)], rows, "Share of images correct")
-        return Map("", drawing, NOTE)
+            rows.append(self._row(short(condition), self.hardest, "perturbed_accuracy", image))
+        caption = f"Mean {self.score}" if self.score else "Share of images correct"
+        drawing = BandMap("Images", [model_label(self.model)], rows, caption)
+        return Map("", drawing, self.note)
+
+    def _row(self, label: str, entry: Entry, name: str, image: str) -> MapRow:
+        """Return a row with the share ``name`` of ``entry`` as a bar, its interval as a tick."""
+        share = float(entry[name])
+        text = with_interval(entry, name)
+        tiles = []
+        if share > 0:
+            title = f"{self.score} {text}" if self.score else f"{text} correct"
+            tiles.append(Tile(0.9, title, width=share, text=figure_text(entry, name, ".0%")))
+        if share < 1:
+            title = f"{self.score} lacking" if self.score else "incorrect"
+            tiles.append(Tile(-0.9, title, width=1 - share))
+        tick = Tick(share, text, low=entry[f"{name}_low"], high=entry[f"{name}_high"])
+        return MapRow(label, [Strip(tiles, text, [tick])], image)
 
 
 def closing(figures: Figures, camera: Camera | None = None) -> Closing | None:
@@ -125,16 +149,19 @@ def closing(figures: Figures, camera: Camera | None = None) -> Closing | None:
         if verb:
             camera_entry = entries[camera_loss.key.id]
             phrase = _camera_phrase(camera)
-            clauses.append(_clause(phrase, model_label(name), verb, camera_entry))
+            clauses.append(_clause(phrase, model_label(name), verb, camera_entry, figures.score))
     hardest_entry = None
     if hardest is not None:
         hardest_entry = entries[hardest.key.id]
         subject = "it" if clauses else model_label(name)
-        clauses.append(_clause(_phrase(hardest.key.id), subject, _DROPS, hardest_entry))
+        clauses.append(
+            _clause(_phrase(hardest.key.id), subject, _DROPS, hardest_entry, figures.score)
+        )
     if not clauses:
         return None
     text = "; ".join(clauses)
-    return Closing(name, f"{text[0].upper()}{text[1:]}.", hardest_entry, camera_entry)
+    text = f"{text[0].upper()}{text[1:]}."
+    return Closing(name, text, hardest_entry, camera_entry, figures.score)
 
 
 def profile_camera(compositions: Mapping[str, Sequence[str]]) -> Camera | None:
@@ -171,13 +198,17 @@ def matched_camera(match: Match, figures: Figures) -> Camera | None:
     return None
 
 
-def _clause(phrase: str, subject: str, verb: str, entry: Entry) -> str:
-    """Return a clause such as "in fog it drops from 90% to 55%"."""
+def _clause(phrase: str, subject: str, verb: str, entry: Entry, score: str) -> str:
+    """Return a clause such as "in fog it drops from 90% to 55%".
+
+    In a run of scores it names the ``score``: "in fog it drops from a mean IoU of 90% to 55%".
+    """
+    of_score = f"a mean {score} of " if score else ""
     after = figure_text(entry, "perturbed_accuracy", ".0%")
     if verb != _DROPS:
-        return f"{phrase} {subject} {verb} {after}"
+        return f"{phrase} {subject} {verb} {of_score}{after}"
     before = figure_text(entry, "clean_accuracy", ".0%")
-    return f"{phrase} {subject} drops from {before} to {after}"
+    return f"{phrase} {subject} drops from {of_score}{before} to {after}"
 
 
 def _phrase(condition: str) -> str:
@@ -204,20 +235,6 @@ def _noun(perturbation: str) -> str:
     if perturbation in _SURROUNDING:
         return perturbation
     return in_sentence(REGISTRY[perturbation].label)
-
-
-def _row(label: str, entry: Entry, name: str, image: str) -> MapRow:
-    """Return a row with the share ``name`` of ``entry`` as a bar, and its interval as a tick."""
-    share = float(entry[name])
-    text = with_interval(entry, name)
-    tiles = []
-    if share > 0:
-        title = f"{text} correct"
-        tiles.append(Tile(0.9, title, width=share, text=figure_text(entry, name, ".0%")))
-    if share < 1:
-        tiles.append(Tile(-0.9, "incorrect", width=1 - share))
-    tick = Tick(share, text, low=entry[f"{name}_low"], high=entry[f"{name}_high"])
-    return MapRow(label, [Strip(tiles, text, [tick])], image)
 
 
 def _all_figures(figures: RunFigures) -> RunFigures:

@@ -289,8 +289,12 @@ def of_comparison(comparison: Comparison) -> Report:
         cautions=cautions,
         sections=sections,
         brief=brief,
-        methods=methods.blocks(spec.conditions, ["Rates", "Intervals", "Comparing models"]),
-        limits=methods.limits(),
+        methods=methods.blocks(
+            spec.conditions,
+            ["Rates", "Intervals", "Comparing models"],
+            has_scores=bool(comparison.score),
+        ),
+        limits=methods.limits(has_scores=bool(comparison.score)),
         manifest={"baseline": shared_manifest(baseline), "run": shared_manifest(other)},
         replay=(
             f"`python -m robustness runs compare {baseline.id} {other.id}` compares the folders of "

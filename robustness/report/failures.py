@@ -84,7 +84,7 @@ def _slice_blocks(figures: Failures) -> list[Block]:
         ("Slice", slice_title),
         MODEL,
         ("Images", figure("n_images", ",")),
-        ("Rate", rate("rate")),
+        (f"Mean {figures.score}" if figures.score else "Rate", rate("rate")),
         ("Other images", figure("rest", ".1%")),
         ("Difference in points", figure("difference", points)),
         ("Corrected p", figure("p", ".3f")),
@@ -466,12 +466,16 @@ def _scored_case(run: Run, row: Row, change: Change | None) -> Case:
     ]
     if pd.notna(row["ssim"]):
         lines.append(f"SSIM {row['ssim']:.2f}")
-    if after < before:
-        mark = Mark("incorrect", "✗", f"{run.score} lower")
-    else:
-        mark = Mark("correct", "✓", f"{run.score} kept")
     shots, trouble = _shots_or_reason(run, row, condition, change)
+    mark = score_mark(row, run.score)
     return Case(visible(str(row["image"])), shots, mark, [*lines, *trouble])
+
+
+def score_mark(row: Row, score: str) -> Mark:
+    """Return whether the ``score`` of one measurement is lower than that of the original."""
+    if float(row["score"]) < float(row["clean_score"]):
+        return Mark("incorrect", "✗", f"{score} lower")
+    return Mark("correct", "✓", f"{score} kept")
 
 
 def _shots_or_reason(

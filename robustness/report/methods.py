@@ -27,6 +27,9 @@ MANY_IMAGES = (
 )
 """The titles of the notes in the report of a run over many images."""
 
+_OF_CLASSES = {"Rates", "Calibration", "Corruption error"}
+"""The titles of the notes on predictions of classes, which a run of scores does not have."""
+
 
 @cache
 def sections() -> Mapping[str, str]:
@@ -75,14 +78,25 @@ def note(title: str) -> str:
     raise KeyError(title)
 
 
-def limits() -> list[str]:
-    """Return the sentences on what no result can show."""
-    _, *items = re.split(r"^- ", sections()["Limits"], flags=re.MULTILINE)
-    return [_one_line(item) for item in items]
+def limits(*, has_scores: bool = False) -> list[str]:
+    """Return the sentences on what no result can show, or none of predictions or of scores."""
+    texts = _split("### ", sections()["Limits"])
+    own_limits = "Of scores" if has_scores else "Of predictions"
+    sentences = []
+    for title in ("Of all results", own_limits):
+        _, *items = re.split(r"^- ", texts[title], flags=re.MULTILINE)
+        sentences += [_one_line(item) for item in items]
+    return sentences
 
 
-def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printed]:
-    """Return the methods of a report: images, ``conditions``, metrics, and ``notes`` by title."""
+def blocks(
+    conditions: Iterable[Condition], notes: Sequence[str], *, has_scores: bool = False
+) -> list[Printed]:
+    """Return the methods of a report: images, ``conditions``, metrics, and ``notes`` by title.
+
+    A run that ``has_scores`` in place of predictions has the notes on these instead of those on
+    classes and features.
+    """
     perturbations: list[str] = []
     attacks: list[AttackSpec] = []
     for condition in conditions:
@@ -94,7 +108,12 @@ def blocks(conditions: Iterable[Condition], notes: Sequence[str]) -> list[Printe
         parts += [Text(note("Strength")), Titled("Perturbations", table)]
     if attacks:
         parts += _attack_blocks(attacks)
-    parts += [Text(note("Features")), Titled("Metrics", metric_table())]
+    if has_scores:
+        of_images = [metric for metric in metrics.REGISTRY if metric.subject == metrics.PICTURE]
+        parts.append(Titled("Metrics", metric_table(of_images)))
+        notes = ["Scores", *(title for title in notes if title not in _OF_CLASSES)]
+    else:
+        parts += [Text(note("Features")), Titled("Metrics", metric_table())]
     for title in notes:
         parts.append(Text(f"{title}. {note(title)}"))
     parts.append(Text(f"Sources. {_one_line(sections()['Sources'])}"))
@@ -152,15 +171,15 @@ def fit_table() -> Table:
     return Table.of([record for record in MODELS if record.fits is not None], columns)
 
 
-def metric_table() -> Table:
-    """Return the table of all metrics with their formulas."""
+def metric_table(shown: Iterable[metrics.Metric] = metrics.REGISTRY) -> Table:
+    """Return the table of the metrics ``shown``, by default all, with their formulas."""
     columns: list[Column] = [
         ("Metric", lambda metric: metric.label),
         ("Compares", lambda metric: metric.subject),
         ("Formula", lambda metric: metric.formula),
         ("Better", lambda metric: "higher" if metric.higher_is_better else "lower"),
     ]
-    return Table.of(metrics.REGISTRY, columns)
+    return Table.of(shown, columns)
 
 
 _SETTINGS: Sequence[Column] = (

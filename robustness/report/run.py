@@ -8,8 +8,8 @@ from typing import Any
 from robustness import models, statistics
 from robustness.base.errors import RunError
 from robustness.base.registry import Registry
-from robustness.base.text import counted, figure_text, some
-from robustness.measure.condition import short
+from robustness.base.text import counted, figure_text, in_sentence, join_names, some
+from robustness.measure.condition import Condition, perturbation_label, short
 from robustness.report import (
     choice,
     closing,
@@ -46,6 +46,7 @@ from robustness.report.facts import (
 from robustness.report.harm import RUN_MAP
 from robustness.report.tables import Entry, labelled_text
 from robustness.runs import Analysis, Run
+from robustness.runs.imported import moves_pixels, moving_perturbations
 from robustness.statistics import Figures, ModelChoice
 
 __all__ = [
@@ -87,9 +88,13 @@ REPLAY = (
 )
 
 IMPORTED = (
-    "The predictions came in a table, whose digest the manifest has in place of weights. "
-    "`python -m robustness evaluate --predictions TABLE` evaluates it again."
+    "The {contents} came in a table, whose digest the manifest has in place of weights. "
+    "`python -m robustness evaluate --predictions TABLE{options}` evaluates it again."
 )
+
+
+_MOST_MOVING = 4
+"""Most conditions that move pixels, or perturbations, to name."""
 
 
 def of_run(run: Run) -> Report:
@@ -130,13 +135,27 @@ def of_figures(figures: RunFigures) -> Report:
         cautions=cautions(figures),
         sections=sections,
         brief=brief,
-        methods=methods.blocks(spec.conditions, methods.MANY_IMAGES),
-        limits=methods.limits(),
+        methods=methods.blocks(spec.conditions, methods.MANY_IMAGES, has_scores=bool(run.score)),
+        limits=methods.limits(has_scores=bool(run.score)),
         manifest=shared_manifest(run),
-        replay=IMPORTED if run.is_from_table else REPLAY,
+        replay=_replay(run),
         data=Data(run.tables, tables, run.own_scores),
         note=note(figures),
     )
+
+
+def _replay(run: Run) -> str:
+    """Return how ``run`` is evaluated again."""
+    if not run.is_from_table:
+        return REPLAY
+    score = run.manifest.score
+    options = ""
+    if run.manifest.spec.domain is not None:
+        options += " --domain FILE"
+    if score is not None and score.moved_truth:
+        options += " --moved-truth"
+    contents = "predictions" if score is None else "scores"
+    return IMPORTED.format(contents=contents, options=options)
 
 
 def _facts(figures: RunFigures) -> list[tuple[str, str]]:
@@ -204,6 +223,8 @@ def cautions(figures: RunFigures) -> list[str]:
     texts += own_preprocessing([run.manifest.spec])
     if run.manifest.score is not None and run.manifest.score.left_out:
         texts.append(left_out_conditions(run.manifest.score.left_out))
+    if run.manifest.score is not None and run.manifest.score.moved_truth:
+        texts += _moved_truth(run.conditions)
     if unreadable:
         texts.append(f"Left out: {counted(unreadable, 'image')}, listed with the reasons.")
     for name, perturbations in run.manifest.trained_on.items():
@@ -213,8 +234,26 @@ def cautions(figures: RunFigures) -> list[str]:
 
 def left_out_conditions(conditions: Sequence[str]) -> str:
     """Return the sentence on the ``conditions`` that a run of scores left out."""
-    named = some([short(condition) for condition in conditions], 4)
-    return f"Left out, since boxes and masks would have to move, too: {named}."
+    return f"Left out, since boxes and masks would have to move, too: {_moving(conditions)}."
+
+
+def _moving(conditions: Sequence[str]) -> str:
+    """Return the names of ``conditions`` that move pixels; of many, those of what moves them."""
+    if len(conditions) <= _MOST_MOVING:
+        return some([short(condition) for condition in conditions], _MOST_MOVING)
+    perturbations: list[str] = []
+    for text in conditions:
+        perturbations += moving_perturbations(Condition.parse(text))
+    labels = [in_sentence(perturbation_label(name)) for name in dict.fromkeys(perturbations)]
+    return f"{len(conditions)} conditions with {join_names(labels, _MOST_MOVING)}"
+
+
+def _moved_truth(conditions: Sequence[Condition]) -> list[str]:
+    """Return the sentence on those of ``conditions`` that move pixels, if there are any."""
+    moving = [condition.id for condition in conditions if moves_pixels(condition)]
+    if not moving:
+        return []
+    return [f"Valid only if boxes and masks moved, too: {_moving(moving)} (--moved-truth)."]
 
 
 def basis(figures: Figures, chosen: ModelChoice | None = None) -> str:

@@ -125,11 +125,15 @@ class Cost:
 
 
 def reasons_against(
-    accuracies: Mapping[str, float | None], criteria: Criteria, costs: Mapping[str, Cost]
+    accuracies: Mapping[str, float | None],
+    criteria: Criteria,
+    costs: Mapping[str, Cost],
+    score: str = "",
 ) -> dict[str, str]:
     """The reasons why models are ruled out, by model; ``accuracies`` are of the originals.
 
-    Raises ``ParameterError`` for a floor of accuracy where no model has an accuracy.
+    In a run of scores they are means of the one that is called ``score``. Raises ``ParameterError``
+    for a floor of accuracy where no model has an accuracy.
     """
     floor = criteria.min_accuracy
     if floor is not None and all(accuracy is None for accuracy in accuracies.values()):
@@ -139,13 +143,13 @@ def reasons_against(
         )
     reasons = {}
     for name, accuracy in accuracies.items():
-        reason = _reason_against(accuracy, criteria, costs.get(name, Cost()))
+        reason = _reason_against(accuracy, criteria, costs.get(name, Cost()), score)
         if reason:
             reasons[name] = reason
     return reasons
 
 
-def _reason_against(accuracy: float | None, criteria: Criteria, cost: Cost) -> str:
+def _reason_against(accuracy: float | None, criteria: Criteria, cost: Cost, score: str = "") -> str:
     """Why a model does not meet the criteria; "" if it does. The size is named before the latency,
     and that before the accuracy."""
     most = criteria.max_megabytes
@@ -159,7 +163,8 @@ def _reason_against(accuracy: float | None, criteria: Criteria, cost: Cost) -> s
     floor = criteria.min_accuracy
     if floor is not None and (accuracy is None or accuracy < floor):
         measured = "unknown" if accuracy is None else share(accuracy)
-        return f"accuracy {measured}, wanted at least {share(floor)}"
+        name = f"original {score}" if score else "accuracy"
+        return f"{name} {measured}, wanted at least {share(floor)}"
     return ""
 
 
@@ -412,7 +417,10 @@ def choose(
     accuracy_of = {entry["model"]: entry["clean_accuracy"] for entry in figures.summary}
     for variant, grid in variants.items():
         accuracy_of[variant.name] = _accuracy(grid)
-    reasons = {**reasons_against(accuracy_of, criteria, cost_of), **(ruled_out or {})}
+    reasons = {
+        **reasons_against(accuracy_of, criteria, cost_of, figures.score),
+        **(ruled_out or {}),
+    }
 
     every_grid = grids([*figures.grids, *variants.values()])
     grid_of = {grid.model: grid for grid in every_grid}

@@ -453,8 +453,12 @@ def options_input(question: Question[Any], figures: RunFigures) -> dict[str, Any
     Returns the values of all by name; an option that is not drawn has its default.
     """
     names = question.names(figures)
+    score = figures.run.score
     values: dict[str, Any] = {}
     for name, field in question.fields.items():
+        if score:  # its mean stands in place of the accuracy
+            label = field.option.label.replace("accuracy", score)
+            field = field._replace(option=field.option._replace(label=label))
         need = question.option_needs.get(name)
         if need is None or need.met(figures):
             values[name] = option_input(field, names)

@@ -58,7 +58,7 @@ def show(run: Run, figures: RunFigures, entry: Listed) -> RunFigures:
             with st.popover("Limits", icon=":material/rule:"):
                 st.caption("Limits each model must meet")
                 limits.take_limits(run.folder)
-                limits.limits_input(run.folder)
+                limits.limits_input(run.folder, has_scores=bool(run.score))
             table.comparison_input(entry.folder.parent, [entry.folder.name])
             report_button(partial(report_run.of_figures, RunFigures(figures.analysis)), run.id)
             if run.manifest.spec.domain is not None:
@@ -129,7 +129,7 @@ def _draw_domain(run: Run, figures: RunFigures) -> None:
     if len(chooser.options) > 1:
         name = one_of(chooser.label, chooser.options, chooser.key, first=name)
     judged = next(each for each in answer.judged if each.model == name)
-    first, *others = domain.sentences(judged)
+    first, *others = domain.sentences(judged, answer.score)
     st.html(draw.headline(first if run.finished else f"So far: {first}"))
     (block,) = chooser.read(name)
     assert isinstance(block, Map)
@@ -202,7 +202,8 @@ def _marks(check: gate.Check) -> dict[tuple[str, str], tuple[str, str]]:
     marks: dict[tuple[str, str], tuple[str, str]] = {}
     for verdict in _worst_first(check):
         if verdict.condition is not None:
-            limit = f"{gate.LIMITS[verdict.limit]} {verdict.limit_text}: {verdict.outcome}"
+            described = gate.described(verdict.limit, check.run.score)
+            limit = f"{described} {verdict.limit_text}: {verdict.outcome}"
             cell = (verdict.model, verdict.condition)
             marks.setdefault(cell, (_SIGNS[verdict.outcome], limit))
     return marks
@@ -221,7 +222,7 @@ def _draw_verdicts(check: gate.Check) -> None:
             verdict.outcome,
             models.label(verdict.model),
             short(verdict.condition) if verdict.condition else verdict.where,
-            gate.LIMITS[verdict.limit],
+            gate.described(verdict.limit, check.run.score),
             verdict.limit_text,
             verdict.figure_text,
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
-from robustness.base.text import counted, plain
+from robustness.base.text import counted, plain, share
 from robustness.images.pixels import to_png
 from robustness.measure.condition import Condition, short
 from robustness.report import choice, comparison
@@ -20,7 +20,7 @@ from robustness.report.blocks import Map, class_title
 from robustness.report.charts import quantity_title
 from robustness.report.choice import choose
 from robustness.runs import Comparison, Listed
-from robustness.runs.comparison import Flip, flips
+from robustness.runs.comparison import Flip, flips, score_changes
 from robustness.statistics import ModelChoice
 from robustness.ui import components, draw, shared
 from robustness.ui.draw import report_button
@@ -219,7 +219,8 @@ def _map(
 
     chosen = st.session_state.get(chosen_key, "")
     components.band_map(map_key, block.drawing, choose, chosen)
-    st.caption(f"{block.note} Click a cell for the images that flipped.")
+    changed = f"whose {result.score} changed" if result.score else "that flipped"
+    st.caption(plain(f"{block.note} Click a cell for the images {changed}."))
     cells = comparison.by_condition(entries, quantity)
     if chosen not in map(comparison.key, cells):
         return
@@ -227,19 +228,53 @@ def _map(
     where = f"under {short(condition)}" if condition else "on the originals"
     st.markdown(f"**{plain(models.label(model))} {where}**")
     try:
-        worse, better = flips(result.baseline, result.other, model, condition, quantity)
-        _flipped(result.other, model, "Now worse", worse, name)
-        _flipped(result.other, model, "Now better", better, name)
+        worse, better = _changed_images(result, model, condition, quantity)
+        _flipped(result, model, "Now worse", worse, name)
+        _flipped(result, model, "Now better", better, name)
     except RobustnessError as error:
         st.caption(plain(f"The images cannot be shown: {sentence(error)}"))
 
 
-def _flipped(run: runs.Run, model: str, title: str, flipped: Sequence[Flip], name: str) -> None:
-    """Draw the first of the images whose prediction by ``model`` flipped, under ``title``."""
+class _ChangedImage(NamedTuple):
+    """An image that got worse or better: its name and condition, "" for an original, and how."""
+
+    image: str
+    condition: str
+    text: str
+
+
+def _changed_images(
+    result: Comparison, model: str, condition: str, quantity: str
+) -> list[list[_ChangedImage]]:
+    """The images that got worse, and those that got better."""
+    if result.score:
+        sides_of_scores = score_changes(result.baseline, result.other, model, condition)
+        return [
+            [
+                _ChangedImage(each.image, condition, f"{share(each.before)} → {share(each.after)}")
+                for each in side
+            ]
+            for side in sides_of_scores
+        ]
+    sides = flips(result.baseline, result.other, model, condition, quantity)
+    return [[_flipped_image(model, flip) for flip in side] for side in sides]
+
+
+def _flipped_image(model: str, flip: Flip) -> _ChangedImage:
+    before = class_title(model, flip.before)
+    after = class_title(model, flip.after)
+    return _ChangedImage(flip.image, flip.condition, f"{before} → {after}")
+
+
+def _flipped(
+    result: Comparison, model: str, title: str, flipped: Sequence[_ChangedImage], name: str
+) -> None:
+    """Draw the first of the images that got worse or better by ``model``, under ``title``."""
+    run = result.other
     first = f", the first {FLIPPED}" if len(flipped) > FLIPPED else ""
     st.caption(
         f"{title}: {counted(len(flipped), 'image')}{first}",
-        help="Below an image: its prediction before and now.",
+        help=f"Below an image: its {plain(result.score) or 'prediction'} before and now.",
     )
     with st.container(horizontal=True, gap="small", key=f"{title} {name}"):
         for flip in flipped[:FLIPPED]:
@@ -251,11 +286,9 @@ def _flipped(run: runs.Run, model: str, title: str, flipped: Sequence[Flip], nam
                 image = picture.image  # to attack it anew takes too long for a glance
             else:
                 image = shared.change(picture, condition, run.seed).image
-            before = class_title(model, flip.before)
-            after = class_title(model, flip.after)
             st.image(
                 to_png(image),
-                caption=plain(f"{before} → {after}"),
+                caption=plain(flip.text),
                 width=_PIXELS,
                 output_format="PNG",
                 alt=f"{picture.name} under {condition.described}",

@@ -143,11 +143,14 @@ def _filters(figures: RunFigures) -> RowSelection:
     for entry in figures.statistics.by_perturbation:
         model_labels[entry["model"]] = models.label(entry["model"])
         perturbation_labels[entry["perturbation"]] = perturbation_label(entry["perturbation"])
-    class_column, model_column, perturbation_column = st.columns(3, gap="small")
     class_name = ""
-    if class_labels:
-        with class_column:
-            class_name = _filter("Class", class_labels)
+    if figures.run.score:
+        model_column, perturbation_column = st.columns(2, gap="small")
+    else:
+        class_column, model_column, perturbation_column = st.columns(3, gap="small")
+        if class_labels:
+            with class_column:
+                class_name = _filter("Class", class_labels)
     with model_column:
         model_name = _filter("Model", model_labels)
     with perturbation_column:

@@ -77,15 +77,18 @@ def store_limits(folder: Path) -> None:
     notes.update(folder, limits=limits, baseline=_baseline_id() if limits else "")
 
 
-def limits_input(folder: Path | None = None) -> None:
+def limits_input(folder: Path | None = None, *, has_scores: bool = False) -> None:
     """Draw the baseline, two limits, and the upload of a budget, which replaces them.
 
-    Changes are stored with the run in ``folder``; None in the form of a run that is not begun.
+    Changes are stored with the run in ``folder``; None in the form of a run that is not begun. A
+    run that ``has_scores`` in place of predictions has no consistency to limit.
     """
     save = None if folder is None else partial(do, store_limits, folder)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _baseline_input(folder)
         for key, label in LIMITS.items():
+            if has_scores and key == "min_consistency":
+                continue
             st.number_input(
                 label,
                 min_value=0.0,

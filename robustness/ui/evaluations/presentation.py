@@ -19,12 +19,13 @@ from robustness.base.text import counted, plain, share
 from robustness.images.pixels import to_png
 from robustness.matching import Match
 from robustness.measure.condition import Condition, short
-from robustness.report import closing
+from robustness.report import closing, failures
 from robustness.report.closing import Camera, Closing
 from robustness.report.run import RunFigures
-from robustness.report.tables import verdict_of
+from robustness.report.tables import percent, verdict_of
 from robustness.runs import MatchRequest, Run
 from robustness.runs.cases import WORST, RowSelection
+from robustness.statistics import Figures
 from robustness.ui import draw, shared
 from robustness.ui.frame import fragment
 from robustness.ui.html import drawings, html
@@ -223,7 +224,7 @@ def _draw_closing(figures: RunFigures, last: Closing) -> None:
     st.html(draw.headline(last.sentence))
     with st.container(key="closing"):
         st.html(drawings([last.picture(_condition_images(figures.run, last)).drawing]))
-        st.caption(closing.NOTE)
+        st.caption(plain(last.note))
 
 
 def _condition_images(run: Run, last: Closing) -> dict[str, str]:
@@ -280,14 +281,9 @@ def worst_images(figures: RunFigures) -> list[WorstImage]:
     both are left out.
     """
     run = figures.run
-    entries = [
-        entry for entry in figures.statistics.over_models if entry["consistency"] is not None
-    ]
-    entries.sort(key=lambda entry: entry["consistency"])
-    hardest_first = dict.fromkeys(str(entry["perturbation"]) for entry in entries)
     worst: list[WorstImage] = []
     shown_positions: list[int] = []
-    for perturbation in hardest_first:
+    for perturbation in _hardest_first(figures.statistics):
         if len(worst) == MOST_IMAGES:
             break
         # An image is shown once, under the hardest of its perturbations.
@@ -310,23 +306,46 @@ def worst_images(figures: RunFigures) -> list[WorstImage]:
     return worst
 
 
+def _hardest_first(figures: Figures) -> list[str]:
+    """The perturbations, the hardest first: by consistency, or in a run of scores by the mean."""
+    if figures.score:
+        entries = figures.by_perturbation
+        quantity = "perturbed_accuracy"
+    else:
+        entries = figures.over_models
+        quantity = "consistency"
+    values: dict[str, list[float]] = {}
+    for entry in entries:
+        if entry[quantity] is not None:
+            values.setdefault(str(entry["perturbation"]), []).append(entry[quantity])
+    # Of a perturbation that is told apart, as an attack in two norms, the hardest counts.
+    lowest = {perturbation: min(shares) for perturbation, shares in values.items()}
+    return sorted(lowest, key=lambda perturbation: lowest[perturbation])
+
+
 def _draw_image(run: Run, worst: WorstImage) -> None:
     """Draw an image before and under its condition, and what each model predicts then."""
-    verdicts = [verdict_of(row) for row in worst.rows]
-    good_count = sum(verdict.good for verdict in verdicts)
-    model_count = counted(len(verdicts), "model")
-    word = "unchanged"
-    if all(pd.notna(row["label"]) for row in worst.rows):
-        word = "correct"
-    st.html(draw.headline(f"{short(worst.condition)}: {good_count} of {model_count} {word}."))
-    first_row = worst.rows[0]
-    model_name = str(first_row["model"])
-    if pd.notna(first_row["label"]):
-        class_name = models.class_name(model_name, int(first_row["label"]))
-        original_caption = f"True class: {class_name}"
+    if run.score:
+        verdicts = [failures.score_mark(row, run.score) for row in worst.rows]
+        original_caption = "Original"
+        texts = []
+        for row in worst.rows:
+            texts.append(f"{share(float(row['clean_score']))} → {share(float(row['score']))}")
     else:
-        class_name = models.class_name(model_name, int(first_row["clean_top1"]))
-        original_caption = f"Original: {class_name}"
+        verdicts = [verdict_of(row) for row in worst.rows]
+        original_caption = _true_class(worst)
+        texts = []
+        for row in worst.rows:
+            predicted = models.class_name(str(row["model"]), int(row["top1"]))
+            texts.append(f"{percent(row['probability'])} {predicted}")
+    good_count = sum(verdict.good for verdict in verdicts)
+    good_models = f"{good_count} of {counted(len(verdicts), 'model')}"
+    if run.score:
+        said = f"{run.score} kept by {good_models}"
+    else:
+        said = f"{good_models} {_good_word(worst)}"
+    st.html(draw.headline(f"{short(worst.condition)}: {said}."))
+    model_name = str(worst.rows[0]["model"])
     shots = []
     try:
         picture = run.picture_for(worst.image, model_name)
@@ -337,12 +356,25 @@ def _draw_image(run: Run, worst: WorstImage) -> None:
         ]
     except RobustnessError as error:
         st.caption(plain(f"The image cannot be shown: {sentence(error)}"))
-    lines = []
-    for row, verdict in zip(worst.rows, verdicts, strict=True):
-        name = str(row["model"])
-        predicted = models.class_name(name, int(row["top1"]))
-        lines.append((models.label(name), row, verdict, predicted))
+    labels = [models.label(str(row["model"])) for row in worst.rows]
+    lines = list(zip(labels, verdicts, texts, strict=True))
     st.html(html("slide", shots=shots, lines=lines))
+
+
+def _good_word(worst: WorstImage) -> str:
+    """What a good prediction on the image is."""
+    if all(pd.notna(row["label"]) for row in worst.rows):
+        return "correct"
+    return "unchanged"
+
+
+def _true_class(worst: WorstImage) -> str:
+    """The true class of the image or, without a label, the prediction on the original."""
+    row = worst.rows[0]
+    model_name = str(row["model"])
+    if pd.notna(row["label"]):
+        return f"True class: {models.class_name(model_name, int(row['label']))}"
+    return f"Original: {models.class_name(model_name, int(row['clean_top1']))}"
 
 
 def _png_uri(png: bytes) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -220,8 +220,9 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     selected = chosen()
     pinned = baseline_id(folder)
     compared_with = _compared_with(listed, pinned)
+    shares = _share_titles(listed.values())
     rows = [
-        _row(entry, compared_with.get(name), jobs.get(name), pinned)
+        _row(entry, compared_with.get(name), jobs.get(name), pinned, shares)
         for name, entry in listed.items()
     ]
     if not rows:  # somebody deleted the last one just now
@@ -239,7 +240,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
         selection_mode="multi-row",
         placeholder="",
         alt="Evaluations, the newest first",
-        column_config={name.capitalize(): points for name in NAMES.values()}
+        column_config=dict.fromkeys(shares, points)
         | {
             "Evaluation": st.column_config.ButtonColumn(
                 type="tertiary",
@@ -356,8 +357,26 @@ def _compare(folder: Path, names: Sequence[str]) -> None:
     choose(in_order(compared, names, listed))
 
 
-def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> dict[str, Any]:
-    """The cells of a run by column; it differs from ``other``."""
+def _share_titles(listed: Iterable[Listed]) -> list[str]:
+    """The titles of the columns of the first model's shares, with those of the runs' scores."""
+    titles = [name.capitalize() for name in NAMES.values()]
+    for entry in listed:
+        title = _share_title("perturbed_accuracy", _score(entry))
+        if title not in titles:
+            titles.append(title)
+    return titles
+
+
+def _share_title(quantity: str, score: str) -> str:
+    """The title of ``quantity``; ``score`` is the name of the score of a run of scores, or ""."""
+    title = NAMES[quantity].capitalize()
+    return title.replace("accuracy", score) if score else title
+
+
+def _row(
+    entry: Listed, other: Listed | None, job: Job | None, pinned: str, shares: Sequence[str]
+) -> dict[str, Any]:
+    """The cells of a run by column; it differs from ``other``. ``shares`` are ``_share_titles``."""
     manifest = entry.manifest
     done, image_count = _images(entry)
     if entry.finished:
@@ -380,7 +399,7 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
         "Progress": progress,
         "State": _state(entry, job, pinned),
         "Differs": differences,
-        **_headline_cells(_headline(entry)),
+        **_headline_cells(_headline(entry), _score(entry), shares),
         "Images": image_count if manifest else image_count or None,
         "Models": len(_models(entry)),
         "Conditions": conditions,
@@ -392,18 +411,28 @@ def _row(entry: Listed, other: Listed | None, job: Job | None, pinned: str) -> d
     }
 
 
-def _headline_cells(headline: Headline | None) -> dict[str, Any]:
-    """The first model and its scores in percent, or why there is none."""
-    cells: dict[str, Any] = {"First model": _WAITING}
+def _score(entry: Listed) -> str:
+    """The name of the score of a run of scores, "" for others."""
+    if entry.manifest is None or entry.manifest.score is None:
+        return ""
+    return entry.manifest.score.name
+
+
+def _headline_cells(headline: Headline | None, score: str, shares: Sequence[str]) -> dict[str, Any]:
+    """The first model and its ``shares`` in percent, or why there is none.
+
+    ``score`` is the name of what a run of scores has in place of the accuracy.
+    """
+    cells: dict[str, Any] = {"First model": _WAITING, **dict.fromkeys(shares)}
     best = None
     if headline:
         cells["First model"] = headline.problem
         best = next(iter(headline.models), None)
     if best:
         cells["First model"] = models.label(best["model"])
-    for key, name in NAMES.items():
-        share = best[key] if best else None
-        cells[name.capitalize()] = None if share is None else 100 * share
+        for key in NAMES:
+            if best[key] is not None:
+                cells[_share_title(key, score)] = 100 * best[key]
     return cells
 
 
