@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import robustness as rb
 from robustness import report
 from robustness.base.errors import ParameterError
 from robustness.cli.main import main
+from robustness.runs.comparison import score_changes
 
 CONDITIONS = ["fog=0.2", "fog=0.6", "brightness=0.4+gaussian_noise=0.3", "rotation=0.3"]
 STILL = CONDITIONS[:-1]
@@ -61,31 +65,53 @@ def test_a_score_of_one_if_correct_gives_every_figure_of_the_predictions(
     )
     predicted = rb.evaluate_predictions(classes[classes["condition"].isin(["clean", *STILL])])
     found = rb.evaluate_predictions(scored(table, "right"))
-    same = _Same()
-    same.check(vars(predicted.analysis.figures.tables()), vars(found.analysis.figures.tables()), "")
-    assert same.figures > 200
-    assert found.analysis.figures.ranked_by == "perturbed_accuracy"
+    wanted = values_by_place(vars(predicted.analysis.figures.tables()))
+    got = values_by_place(vars(found.analysis.figures.tables()))
+    for place in wanted.keys() | got.keys():
+        if not re.sub(r"\[\d+]", "", place).startswith(OF_CLASSES):
+            assert is_same(wanted.get(place, "none"), got.get(place, "none")), place
+    assert len(wanted) > 800
     frame = rb.evaluate_predictions(scored(table)).frame()
     assert frame["score"].between(0, 1).all()
 
 
-class _Same:
-    """Compares figures that both sides have, and counts them."""
+OF_CLASSES = (
+    ".by_class",
+    ".by_perturbation.consistency",
+    ".by_perturbation.flip_rate",
+    ".by_severity.consistency",
+    ".by_severity.flip_rate",
+    ".choice.score_name",
+    ".classes",
+    ".over_models",
+    ".pairs.consistency",
+    ".score",
+    ".summary.consistency",
+    ".summary.flip_rate",
+)
+"""Figures of predictions that scores do not have, and the name of the score."""
 
-    figures = 0
 
-    def check(self, wanted: Any, found: Any, where: str) -> None:
-        if dataclasses.is_dataclass(wanted):
-            self.check(vars(wanted), vars(found), where)
-        elif isinstance(wanted, dict):
-            for key, value in wanted.items():
-                self.check(value, found.get(key), f"{where}.{key}")
-        elif isinstance(wanted, list | tuple):
-            for each, other in zip(wanted, found or [], strict=False):
-                self.check(each, other, where)
-        elif isinstance(wanted, float) and found is not None:
-            assert found == pytest.approx(wanted, abs=1e-12), where
-            self.figures += 1
+def is_same(wanted: Any, got: Any) -> bool:
+    if isinstance(wanted, float) and isinstance(got, float):
+        return abs(wanted - got) <= 1e-12
+    return type(wanted) is type(got) and bool(wanted == got)
+
+
+def values_by_place(value: Any, place: str = "") -> dict[str, Any]:
+    """The values within ``value`` by their place; an empty list has none."""
+    if dataclasses.is_dataclass(value):
+        return values_by_place(vars(value), place)
+    if isinstance(value, dict):
+        parts = {f".{key}": part for key, part in value.items()}
+    elif isinstance(value, list | tuple):
+        parts = {f"[{index}]": part for index, part in enumerate(value)}
+    else:
+        return {place: value}
+    values: dict[str, Any] = {}
+    for name, part in parts.items():
+        values |= values_by_place(part, place + name)
+    return values
 
 
 def test_the_report_speaks_of_the_score(run: rb.EvaluatedRun, tmp_path: Path) -> None:
@@ -115,6 +141,12 @@ def test_a_gate_and_a_comparison_judge_the_score(
     check = rb.check(other, budget, baseline=run)
     assert {verdict.limit for verdict in check.broken} == {"min_accuracy", "max_regression"}
     comparison = rb.compare(run, other)
+    lower, higher = score_changes(run, other, "small", "fog=0.6")
+    assert not higher
+    losses = [change.before - change.after for change in lower]
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) == IMAGES
+    assert score_changes(run, other, "small", "") == ([], [])
     assert "perturbed IoU" in report.of_comparison(comparison).answers[0][1]
     with pytest.raises(ParameterError, match="got IoU and F1"):
         rb.compare(run, rb.evaluate_predictions(scored(table, name="F1")))
@@ -138,9 +170,22 @@ def test_perturbations_that_move_pixels_count_only_where_the_truth_moved(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda t: t.assign(score=t["score"] * 100), "expected score from 0 to 1"),
-        (lambda t: t.assign(score=t["score"].where(t["score"] > 0.2)), "without one"),
-        (lambda t: t.assign(score="good"), "expected numbers from 0 to 1 in score"),
+        (
+            lambda t: t.assign(score=np.where(np.arange(len(t)) == 6, 1.2, t["score"])),
+            r"from 0 to 1, got 1.2 in row 7 \(image 01, fog=0.2, small\)",
+        ),
+        (
+            lambda t: t.assign(score=t["score"].where(np.arange(len(t)) != 3)),
+            r"got 1 row without one, the first in row 4 \(image 00, brightness=0.4",
+        ),
+        (
+            lambda t: t.assign(score=["0.5", "good", *["0.5"] * (len(t) - 2)]),
+            r"got 'good' in row 2 \(image 00, fog=0.2, small\)",
+        ),
+        (
+            lambda t: pd.concat([t, t[2:4]]),
+            r"got 2 repeated rows, the first in row 3 \(image 00, fog=0.6, small\)",
+        ),
         (lambda t: t.assign(score_name="x" * 50), "at most 40"),
     ],
 )
@@ -149,3 +194,137 @@ def test_what_is_no_score_is_refused(
 ) -> None:
     with pytest.raises(ParameterError, match=expected):
         rb.evaluate_predictions(change(scored(table)))
+
+
+def test_a_table_with_scores_and_classes_is_refused(table: pd.DataFrame) -> None:
+    both = scored(table).assign(prediction="a")
+    with pytest.raises(ParameterError, match="got both, prediction and score: remove one"):
+        rb.evaluate_predictions(both)
+    # Without a name a column "score" is any other, as it was before there were scores.
+    classes = both.drop(columns="score_name")
+    assert not rb.evaluate_predictions(classes).score
+
+
+def test_slices_by_own_columns_need_no_image_file(table: pd.DataFrame) -> None:
+    run = rb.evaluate_predictions(scored(table).assign(path="gone.png"))
+    failures = run.analysis.failures
+    assert {entry["column"] for entry in failures.slices} == {"scene"}
+    assert "no image file could be read" in " ".join(failures.unknown)
+    assert rb.failing_images(run, "slice=scene:night", most=1)
+
+
+def test_a_truth_that_moved_is_recorded(
+    table: pd.DataFrame, run: rb.EvaluatedRun, tmp_path: Path
+) -> None:
+    moved = rb.evaluate_predictions(scored(table), moved_truth=True, out=tmp_path / "runs")
+    again = rb.open_run(moved.folder)
+    text = report.write(report.of_run(again), tmp_path / "report.md")[0].read_text()
+    assert "Valid only if boxes and masks moved, too: Rotation 0.3" in text
+    assert "--predictions TABLE --moved-truth" in text
+    assert "--moved-truth" not in report.of_run(run).replay
+
+
+def test_what_needs_predictions_is_refused_by_name(
+    run: rb.EvaluatedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["threshold", str(run.folder)]) != 0
+    assert "got one of scores (IoU)" in capsys.readouterr().err
+    budget = tmp_path / "budget.toml"
+    for limit in (
+        "min_consistency = 0.5",
+        "max_accepted_error = 0.1",
+        'perturbation = "*"\nmin_breaking_strength = 0.1',
+    ):
+        budget.write_text(f"[[limit]]\n{limit}\n")
+        with pytest.raises(ParameterError, match=r"the run has scores \(IoU\)"):
+            rb.check(run, budget)
+
+
+def test_files_and_reasons_name_the_score(run: rb.EvaluatedRun, tmp_path: Path) -> None:
+    rb.failing_images(run, to=tmp_path / "worst.zip")
+    with zipfile.ZipFile(tmp_path / "worst.zip") as archive:
+        assert not {name for name in archive.namelist() if name.endswith(".json")}
+        cases = pd.read_csv(archive.open("cases.csv"))
+    assert cases.notna().all(axis=None)
+    assert {"clean_score", "score"} <= set(cases.columns)
+    reasons = [entry["reason"] for entry in rb.choose(run, min_accuracy=0.999).models]
+    assert all(reason.startswith("original IoU ") for reason in reasons)
+    document = report.of_run(run)
+    texts = [*document.limits]
+    for block in document.methods:
+        if isinstance(block, report.Text):
+            texts.append(block.text)
+    methods = " ".join(texts)
+    assert "Scores. A score is how good" in methods
+    for word in ("onsistency", "ECE", "Features are", "mCE"):
+        assert word not in methods, word
+
+
+DOMAIN = """
+name = "yard"
+min_accuracy = 0.5
+side = 8
+fit = "squash"
+
+[ranges]
+fog = [0, 0.3]
+brightness = [0, 0.4]
+rotation = [0, 0.2]
+"""
+
+
+def test_exported_conditions_of_a_domain_come_back_as_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    random = np.random.default_rng(1)
+    for number in range(12):
+        pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    domain = tmp_path / "yard.toml"
+    domain.write_text(DOMAIN)
+    to = tmp_path / "exported"
+    # The limit is on scores, so the images need no labels.
+    assert main(["export", str(images), "--domain", str(domain), "--to", str(to)]) == 0
+    table = pd.read_csv(to / "images.csv", dtype={"image": str})
+    declared = rb.read_domain(domain)
+    assert set(table["condition"]) == {"clean", *(each.id for each in declared.conditions)}
+
+    pair = "fog=0.3+brightness=0.4"
+    table = table[table["condition"] != "fog=0.15+brightness=0.2"]
+    score = np.where(table["condition"] == pair, 0.0, 1.0)
+    table = table.assign(score=score, score_name="IoU", model="net")
+    table.to_csv(to / "scores.csv", index=False)
+    runs = tmp_path / "runs"
+    command = ["evaluate", "--predictions", str(to / "scores.csv"), "--domain", str(domain)]
+    capsys.readouterr()
+    assert main([*command, "--out", str(runs)]) == 0
+    said = capsys.readouterr().out
+    assert "net keeps a mean IoU of 50% in none of 3 pairs" in said
+    assert "is broken: 0%" in said
+    assert "2 untested" in said  # those with a rotation, whose truth would have moved
+    assert "ccuracy" not in said
+    (folder,) = runs.iterdir()
+    check = rb.check(rb.open_run(folder), domain)
+    broken = [verdict for verdict in check.verdicts if verdict.outcome == "broken"]
+    assert pair in {verdict.condition for verdict in broken}
+    record = tmp_path / "record.md"
+    assert main(["domain", "record", str(folder), "--to", str(record)]) == 0
+    results, _, _ = record.read_text().partition("Limits")
+    assert "mean IoU of at least 50%" in results
+    assert "ccuracy" not in results
+
+
+def test_a_domain_that_the_table_cannot_answer_is_refused(table: pd.DataFrame) -> None:
+    fog_and_noise = {"fog": (0, 0.2), "gaussian_noise": (0, 0.3)}
+    ranges = {"min_accuracy": 0.5}
+    for domain, expected in (
+        (rb.domain("yard", fog_and_noise, min_consistency=0.5), "limits the consistency"),
+        (rb.domain("yard", fog_and_noise, **ranges, side=64), "side of the domain"),
+        (rb.domain("yard", {"snow": (0, 1), "contrast": (0, 1)}, **ranges), "got none of them"),
+    ):
+        with pytest.raises(ParameterError, match=expected):
+            rb.evaluate_predictions(scored(table), domain=domain)
+    run = rb.evaluate_predictions(scored(table), domain=rb.domain("yard", fog_and_noise, **ranges))
+    assert run.manifest.spec.domain is not None
