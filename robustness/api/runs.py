@@ -827,7 +827,8 @@ def _progress_reporter(
     with tqdm(total=total, unit="image") as bar:
 
         def tell(state: Progress) -> None:
-            bar.update(state.done - bar.n)
+            if not state.text:  # else it is of what follows the images
+                bar.update(state.done - bar.n)
             if note is not None:
                 note(state)
 

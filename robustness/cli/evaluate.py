@@ -216,6 +216,9 @@ def _perform(
             if not writer.finished:
                 states = writer.perform(engine, address)
             for state in states:
+                if state.text:  # of what follows the images
+                    console.progress(state.text, state.done / max(1, state.total))
+                    continue
                 pace.note(state.done)
                 if state.loading:
                     what = "models" if engines.REGISTRY[engine].asks_models else "table"

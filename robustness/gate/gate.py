@@ -59,7 +59,7 @@ from robustness.runs import Analysis, Run, compare
 from robustness.runs.comparison import paired_grids
 from robustness.statistics import FEWEST
 from robustness.statistics.domain import FIGURES as DOMAIN_FIGURES
-from robustness.statistics.domain import judge_domain
+from robustness.statistics.domain import Judged, judge_domain
 from robustness.statistics.grid import Grid
 from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, ROUNDING, UNTESTED
 from robustness.statistics.limits import outcome as outcome_of
@@ -536,7 +536,8 @@ def check(
         names = list(spec.model_names)
         if remedies:
             names += variant_names
-        verdicts += _domain_verdicts(budget, names, tables)
+        worst = run.manifest.worst_within(budget.domain)
+        verdicts += _domain_verdicts(budget, names, tables, worst)
     return Check(run, budget, tuple(verdicts), tuple(notes))
 
 
@@ -556,8 +557,10 @@ def _check_for_scores(budget: Budget, score: str) -> None:
             )
 
 
-def _domain_verdicts(budget: Budget, model_names: Sequence[str], tables: Tables) -> list[Verdict]:
-    """Return the verdicts on each model under each condition of the domain.
+def _domain_verdicts(
+    budget: Budget, model_names: Sequence[str], tables: Tables, worst: Sequence[Judged]
+) -> list[Verdict]:
+    """Return the verdicts on each model under each condition of the domain, and the ``worst`` ones.
 
     Raises ``ParameterError`` for a run with none of the conditions, or without labels where the
     limit needs them.
@@ -566,7 +569,7 @@ def _domain_verdicts(budget: Budget, model_names: Sequence[str], tables: Tables)
     assert domain is not None
     kind, bound = domain.limit
     verdicts = []
-    for judged in judge_domain(domain, tables.figures, model_names):
+    for judged in judge_domain(domain, tables.figures, model_names, worst):
         for each in judged.all:
             verdict = Verdict(
                 model=each.model,

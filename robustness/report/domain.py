@@ -11,7 +11,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from robustness import models
-from robustness.base.text import all_of, counted, format_figure, in_sentence, join_names
+from robustness.base.text import (
+    all_of,
+    counted,
+    format_figure,
+    in_sentence,
+    join_names,
+    points,
+)
+from robustness.measure.condition import Condition
 from robustness.measure.domain import Domain, Range
 from robustness.perturbations import REGISTRY
 from robustness.report import maps as report_maps
@@ -32,6 +40,7 @@ from robustness.report.harm import RUN_MAP
 from robustness.report.tables import Column, Table
 from robustness.statistics import FEWEST
 from robustness.statistics.domain import Judged, JudgedDomain, judge_domain
+from robustness.statistics.interactions import Interaction, interactions
 from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, UNTESTED
 
 
@@ -52,12 +61,18 @@ def _figures(figures: RunFigures) -> DomainFigures:
         return DomainFigures(domain)
     names = [entry["model"] for entry in figures.statistics.summary]
     in_order = figures.answer(CHOICE).chosen.in_order(names)
+    worst = figures.run.manifest.worst_within(domain)
+    grids = {grid.model: grid for grid in figures.statistics.grids}
+    results = []
     entries = figures.statistics.by_perturbation
-    return DomainFigures(domain, judge_domain(domain, entries, in_order), figures.run.score)
+    for judged in judge_domain(domain, entries, in_order, worst):
+        found = interactions(domain, grids[judged.model])
+        results.append(replace(judged, interactions=found))
+    return DomainFigures(domain, results, figures.run.score)
 
 
 def sentences(judged: JudgedDomain, score: str = "") -> list[str]:
-    """Return what holds of a model: in how many pairs, which are broken, and of the array.
+    """Return what holds of a model: of the pairs, the worst composition, and the array.
 
     ``score`` is as in ``DomainFigures``.
     """
@@ -93,9 +108,48 @@ def sentences(judged: JudgedDomain, score: str = "") -> list[str]:
     if untested:
         text += f"; {untested} untested"
     texts = [f"{text}."]
+    if judged.worst is not None:
+        texts.append(_worst_sentence(judged.worst))
+    significant = [each for each in judged.interactions if each.significant and each.more > 0]
+    if significant:
+        texts.append(_interaction_sentence(significant[0], score))
     if judged.array:
         texts.append(_array_sentence(judged))
     return texts
+
+
+def _worst_sentence(worst: Judged) -> str:
+    images = counted(worst.images, "image")
+    return (
+        f"The worst composition found is {_in_words(worst.condition)}: {rate(worst)} of {images} "
+        "that did not choose it."
+    )
+
+
+def _in_words(condition: Condition) -> str:
+    """The condition in a sentence: "fog effect 0.3 and random noise 0.2"."""
+    texts = [in_sentence(text) for text in condition.short.split(" + ")]
+    return join_names(texts, len(texts))
+
+
+def _interaction_sentence(interaction: Interaction, score: str) -> str:
+    name = _in_words(interaction.condition)
+    together = counted(points(interaction.together, ".0f"), "point")
+    if score:
+        together += f" of {score}"
+    return (
+        f"{name[:1].upper()}{name[1:]} cost {together} together, {_more(interaction)} more than "
+        "the sum of their losses."
+    )
+
+
+def _more(interaction: Interaction) -> str:
+    """The points beyond the sum of the losses, with their interval: "32 (20 to 44)"."""
+    text = points(interaction.more, ".0f")
+    if interaction.more_low is None or interaction.more_high is None:
+        return text
+    low, high = (points(bound, ".0f") for bound in (interaction.more_low, interaction.more_high))
+    return f"{text} ({low} to {high})"
 
 
 def _array_sentence(judged: JudgedDomain) -> str:
@@ -206,6 +260,46 @@ def _array_table(figures: DomainFigures) -> Titled:
     return Titled("Covering array: all ranges together", Table(head, rows), long=True)
 
 
+def _worst_table(figures: DomainFigures) -> list[Titled]:
+    """Return the worst composition of each model, if any was searched."""
+    searched = [judged.worst for judged in figures.judged if judged.worst is not None]
+    if not searched:
+        return []
+    columns: list[Column] = [
+        ("Model", lambda worst: model_label(worst.model)),
+        ("Worst composition found", lambda worst: worst.condition.short),
+        (
+            "In the images that did not choose it",
+            lambda worst: f"{rate_and_outcome(worst)}, {counted(worst.images, 'image')}",
+        ),
+    ]
+    return [
+        Titled("Worst composition, searched on half of the images", Table.of(searched, columns))
+    ]
+
+
+_INTERACTION_COLUMNS: list[Column] = [
+    ("Model", lambda each: model_label(each.model)),
+    ("Together", lambda each: each.condition.short),
+    ("Loss, points", lambda each: points(each.together, ".0f")),
+    ("Sum of single losses", lambda each: points(each.apart, ".0f")),
+    ("Beyond the sum", lambda each: _more(each)),
+]
+
+
+def _interaction_blocks(figures: DomainFigures) -> list[Block]:
+    """Return the pairs whose loss differs significantly from the sum of the single losses."""
+    found = [each for judged in figures.judged for each in judged.interactions]
+    if not found:
+        return []
+    significant = [each for each in found if each.significant]
+    if not significant:
+        return [Text("No pair costs significantly more or less than the sum of its single losses.")]
+    significant.sort(key=lambda each: -abs(each.more))
+    title = "Pairs that cost more or less than the sum of their single losses, significantly"
+    return [Titled(title, Table.of(significant, _INTERACTION_COLUMNS), long=True)]
+
+
 _RANGE_COLUMNS: list[Column] = [
     ("Perturbation", lambda each: each.record.label),
     ("Strength", lambda each: f"{each.low:g} to {each.high:g}"),
@@ -245,7 +339,12 @@ def declared(domain: Domain, score: str = "") -> list[Block]:
 def _tested(figures: DomainFigures) -> list[Block]:
     """Return the tables behind the maps."""
     pairs = replace(pairs_table(figures), long=True)
-    return [pairs, _array_table(figures)]
+    return [
+        *_worst_table(figures),
+        pairs,
+        *_interaction_blocks(figures),
+        _array_table(figures),
+    ]
 
 
 def details(figures: DomainFigures) -> list[Block]:
@@ -278,10 +377,14 @@ def _tables(figures: DomainFigures) -> Tables:
     if not figures.judged:
         return {}
     entries = []
+    worst = []
+    pairs = []
     for judged in figures.judged:
-        for each in judged.all:
-            entries.append(each.as_dict())
-    return {"domain": entries}
+        entries += [each.as_dict() for each in judged.all]
+        pairs += [each.as_dict() for each in judged.interactions]
+        if judged.worst is not None:
+            worst.append(judged.worst.as_dict())
+    return {"domain": entries, "worst_compositions": worst, "interactions": pairs}
 
 
 HAS_DOMAIN = Need("domain", lambda figures: figures.run.manifest.spec.domain is not None)

@@ -18,6 +18,8 @@ from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError, RunError
 from robustness.base.files import read_regular, write_whole
 from robustness.base.validation import CONFIG, checked_json
+from robustness.measure.condition import readable
+from robustness.measure.domain import Domain
 from robustness.measure.options import Labelling
 from robustness.measure.request import Request
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -26,6 +28,7 @@ from robustness.remedies import REGISTRY as REMEDIES
 from robustness.runs.latencies import Latencies, costs
 from robustness.runs.task import KindName
 from robustness.statistics.choice import Cost
+from robustness.statistics.domain import Judged, judge_count
 
 FILE = "manifest.json"
 MAX_BYTES = 32 * 1024**2
@@ -90,6 +93,28 @@ class ScoreRecord:
 
 
 @dataclass(frozen=True)
+class WorstRecord:
+    """The search for the worst composition of the domain of a run, for one ``model``.
+
+    ``tried`` has the share of images that went well under each composition, by its id, on the half
+    that chooses. ``condition`` is the id of the worst one, "" until the search has ended; under it
+    ``passed`` of the ``images`` in the other half went well.
+    """
+
+    __pydantic_config__ = CONFIG
+
+    model: Text
+    tried: Mapping[Text, Annotated[float, Field(ge=0, le=1)]] = field(default_factory=dict)
+    condition: Text = ""
+    passed: Count = 0
+    images: Count = 0
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.condition)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What is known of a run beside its rows and images: its request, progress and versions.
 
@@ -103,7 +128,8 @@ class Manifest:
     as far as they are known, and ``trained_on`` hardened models to the perturbations of their
     training. ``latencies`` are of the machine that finished the run. ``classes`` maps models that
     are not here, whose predictions came in a table, to the names of their classes in order, or to
-    "imagenet". ``score`` is there where that table has scores in place of predictions.
+    "imagenet". ``score`` is there where that table has scores in place of predictions. ``worst``
+    has the search for the worst composition of a domain, of each model.
     """
 
     __pydantic_config__ = CONFIG
@@ -130,6 +156,7 @@ class Manifest:
     classes: Classes = field(default_factory=dict)
     trained_on: Mapping[Text, tuple[Word, ...]] = field(default_factory=dict)
     score: ScoreRecord | None = None
+    worst: tuple[WorstRecord, ...] = ()
 
     @property
     def key(self) -> str:
@@ -159,6 +186,21 @@ class Manifest:
         """What is known of the cost of each model."""
         return costs(self.sizes, self.latencies)
 
+    def worst_within(self, domain: Domain) -> list[Judged]:
+        """The worst compositions within ``domain``, judged on the images that did not choose them.
+
+        Searches that have not ended have none.
+        """
+        found = []
+        for record in self.worst:
+            condition = readable(record.condition)
+            is_sound = record.passed <= record.images
+            if condition is not None and is_sound and domain.holds(condition):
+                found.append(
+                    judge_count(domain, record.model, condition, record.passed, record.images)
+                )
+        return found
+
     @property
     def title(self) -> str:
         return self.dataset.title
@@ -176,11 +218,13 @@ class Manifest:
         """The manifest as it stands in its file."""
         fields = dict(vars(self))
         del fields["spec"]  # comes last, as it is the longest
-        for name in ("classes", "trained_on", "score"):
+        for name in ("classes", "trained_on", "score", "worst"):
             if not fields[name]:
                 del fields[name]
         if self.score is not None:
             fields["score"] = asdict(self.score)
+        if self.worst:
+            fields["worst"] = [asdict(record) for record in self.worst]
         return {
             "format": FORMAT,
             "version": VERSION,

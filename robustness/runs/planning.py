@@ -23,6 +23,7 @@ from robustness.datasets import FOLDERS, Dataset, ImageNetCTree, entry_class_ind
 from robustness.measure.options import ImageOptions, Labelling
 from robustness.measure.request import Request
 from robustness.measure.rows import plugins_of
+from robustness.measure.worst import ROUNDS, most_tried
 from robustness.models.record import Labels
 from robustness.remedies import parse_all
 from robustness.runs.engines import REGISTRY as ENGINES
@@ -248,10 +249,12 @@ class Forecast:
     seconds: float | None = None
     each: int = 1
     """Forward passes for one image under one condition: without remedies, and with each."""
+    search_passes: int = 0
+    """Forward passes, at most, of the search for the worst composition of a domain."""
 
     @property
     def passes(self) -> int:
-        """Forward passes, without those of attacks."""
+        """Forward passes for the rows, without those of attacks."""
         return self.images * (1 + self.conditions) * self.models * self.each
 
     @property
@@ -266,7 +269,10 @@ class Forecast:
         factors = f"{images} × ({conditions} + the original) × {counted(self.models, 'model')}"
         if self.each > 1:
             factors += f" × {self.each} with remedies"
-        return f"{factors}: {counted(self.passes, 'forward pass')}"
+        text = f"{factors}: {counted(self.passes, 'forward pass')}"
+        if self.search_passes:
+            text += f", and up to {self.search_passes} to search the worst composition"
+        return text
 
     @property
     def time(self) -> str:
@@ -297,6 +303,18 @@ def _passes_a_cell(spec: Request) -> int:
     return 1 + sum(chain.passes for chain in spec.remedies)
 
 
+def _search_passes(plan: Workload) -> int:
+    """Forward passes, at most, of the search for the worst composition of a domain; else 0.
+
+    It tries the levels of one range at once, with the originals, on about half of the images.
+    """
+    domain = plan.spec.domain
+    if domain is None:
+        return 0
+    passes_an_image = most_tried(domain) + ROUNDS * len(domain.ranges)
+    return len(plan.dataset) * passes_an_image * len(plan.spec.models) // 2
+
+
 def from_earlier(plan: Workload, runs: Path) -> Forecast:
     """A forecast at the rate of the newest earlier run of the same models in ``runs``.
 
@@ -310,6 +328,7 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
         basis=(),
         bytes_on_disk=0,
         each=_passes_a_cell(spec),
+        search_passes=_search_passes(plan),
     )
     earlier = None
     if not _has_attacks(spec):
@@ -324,7 +343,7 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
         forecast,
         basis=(f"at the rate of the run of {earlier.created[:10]}",),
         bytes_on_disk=round(forecast.rows * sum(earlier.parts.values()) / rows),
-        seconds=forecast.passes * earlier.seconds / passes,
+        seconds=(forecast.passes + forecast.search_passes) * earlier.seconds / passes,
     )
 
 
@@ -368,7 +387,8 @@ def by_trial(plan: Workload, runs: Path, seconds: float | None) -> Forecast:
     forecast = from_earlier(plan, runs)
     if seconds is None:
         return forecast
-    return replace(forecast, seconds=seconds * forecast.passes, basis=("by a trial",))
+    passes = forecast.passes + forecast.search_passes
+    return replace(forecast, seconds=seconds * passes, basis=("by a trial",))
 
 
 def _earlier(runs: Path, spec: Request) -> Manifest | None:

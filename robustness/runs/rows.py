@@ -453,6 +453,7 @@ class Rows:
             axes = replace(
                 axes,
                 images=self.images["name"].to_numpy(),
+                digests=self.images["digest"].to_numpy(),
                 image_of=np.arange(len(axes.positions)),
             )
         ids, perturbations, strengths = zip(*axes.conditions, strict=True)
@@ -485,6 +486,7 @@ class Rows:
                 cells.has_row(model),
                 partial(cells.read, model),
                 plugin_columns,
+                digests=cells.axes.digests,
             )
             grids.append(count_attacks(grid))
         return grids
@@ -516,7 +518,8 @@ class Rows:
         for variant in self.spec.variants:
             read = partial(_read_of_variant, cells, variant.name)
             has_row = cells.has_row(variant.name)
-            grid = Grid(variant.name, cells.axes.images, keys, has_row, read)
+            digests = cells.axes.digests
+            grid = Grid(variant.name, cells.axes.images, keys, has_row, read, digests=digests)
             grids[variant] = count_attacks(grid)
         return grids
 

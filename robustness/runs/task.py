@@ -53,8 +53,9 @@ class Progress:
     """How far a task is: images or other parts ``done`` of ``total``.
 
     ``unreadable`` of the images have no rows. ``loading`` is true until the models are loaded.
-    ``text``, with rate and time left, and ``worker``, the process at work, are those of the file;
-    what an evaluation yields has neither.
+    ``text``, with rate and time left, and ``worker``, the process at work, are those of the file.
+    What an evaluation yields has neither; only when it searches a worst composition, after its
+    images, it has a text.
     """
 
     done: int

@@ -28,7 +28,7 @@ from robustness import models
 from robustness.base.errors import RobustnessError, RunError
 from robustness.base.files import TEMPORARY, file_errors, file_lock
 from robustness.base.text import counted
-from robustness.base.turns import in_turns
+from robustness.base.turns import Pace, Unit, in_turns
 from robustness.images.decoding import sample_bytes
 from robustness.images.framing import Framing, study_image
 from robustness.measure.request import Request
@@ -58,6 +58,7 @@ from robustness.runs.latencies import Latencies, Sizes
 from robustness.runs.manifest import FINISHED, UNFINISHED, Manifest, SizeField, read
 from robustness.runs.planning import Plan
 from robustness.runs.task import Progress, ProgressFile, new_id
+from robustness.runs.worst import search
 
 _HOW_TO_CONTINUE = "The command 'runs resume' continues it."
 
@@ -288,6 +289,8 @@ class RunWriter:
         self.write()
         self._check_complete()
         self._parts = compact(self.folder, self._parts)
+        if ENGINES[engine].asks_models and self.manifest.spec.domain is not None:
+            yield from self._search_worst(engine, address, anew=bool(todo))
         # A run that was killed while it measured has no rows left to do, but no latencies either.
         unmeasured = bool(todo) or not self.manifest.latencies
         if unmeasured and ENGINES[engine].asks_models:
@@ -298,6 +301,32 @@ class RunWriter:
         self.write(status=FINISHED)
         remove_unlisted(self.folder, self.manifest.parts)
         compute_headline(self.folder, self.manifest)
+
+    def _search_worst(self, engine: str, address: str | None, *, anew: bool) -> Iterator[Progress]:
+        """Searches the worst composition of the domain; yields after every step, which is kept.
+
+        With ``anew`` an earlier search, of fewer rows, is forgotten.
+        """
+        known = () if anew else self.manifest.worst
+        self.write(worst=known)
+        evaluate = ENGINES[engine].run
+        pace = Pace(Unit("compositions"))
+        steps = search(
+            load(self.folder, unfinished=True),
+            self._plan,
+            lambda work, numbers: evaluate(work, numbers, address),
+            known,
+        )
+        for searched in steps:
+            self.write(worst=searched.records)
+            pace.note(searched.done, searched.most)
+            progress = Progress(
+                done=searched.done,
+                total=searched.most,
+                text=f"Worst composition of {models.label(searched.model)}: {pace.text}",
+            )
+            self._progress_file.put(progress)
+            yield progress
 
     def _take(self, chunk: Chunk) -> None:
         """Lets ``chunk`` wait to be written; writes what waits where that is enough for a file."""

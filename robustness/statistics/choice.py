@@ -435,8 +435,11 @@ def choose(
     outcomes_of = {name: outcomes(grid, quantity) for name, grid in grid_of.items()}
     if criteria.worst_of:
         columns = _columns_to_search(conditions, criteria, quantity)
+        chooses = next(iter(grid_of.values())).chooses
         worst = {name: _worst(cells, columns) for name, cells in outcomes_of.items()}
-        outcomes_of = {name: _under_worst(cells, columns) for name, cells in outcomes_of.items()}
+        outcomes_of = {
+            name: _under_worst(cells, columns, chooses) for name, cells in outcomes_of.items()
+        }
         weights = np.ones(1)
         for name, column in worst.items():
             weighted[f"worst pair of {label_of[name]}"] = [named(conditions[column].id)]
@@ -518,18 +521,19 @@ def _worst(cells: NDArray[Any], columns: Sequence[int]) -> int:
     return int(searched[means.argmin()])
 
 
-def _under_worst(cells: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
+def _under_worst(
+    cells: NDArray[Any], columns: Sequence[int], chooses: NDArray[np.bool_]
+) -> NDArray[Any]:
     """The outcomes (images, 1) under the worst of ``columns``, as the other half of images has it.
 
-    A worst condition that is found and judged on the same images looks worse than it is.
+    ``chooses`` (images,) tells the halves apart, each of which chooses for the other.
     """
-    half = np.arange(len(cells)) % 2
     judged = np.full((len(cells), 1), MISSING, cells.dtype)
-    for number in (0, 1):
-        others = cells[half != number]
+    for half in (chooses, ~chooses):
+        others = cells[~half]
         if not len(others):  # a single image has no other half
             others = cells
-        judged[half == number, 0] = cells[half == number, _worst(others, columns)]
+        judged[half, 0] = cells[half, _worst(others, columns)]
     return judged
 
 

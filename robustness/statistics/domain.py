@@ -10,15 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from robustness.measure.condition import Condition
 from robustness.measure.domain import Cell, Domain
+from robustness.statistics.interactions import Interaction
 from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, UNTESTED, outcome
+from robustness.statistics.means import flag_shares
 
 Entry = Mapping[str, Any]
 """A record of ``Figures.by_perturbation``."""
 
 FIGURES = {"min_accuracy": "perturbed_accuracy", "min_consistency": "consistency"}
 """The figure that each kind of limit is on."""
+
+PASSED = {"min_accuracy": "correct", "min_consistency": "consistent"}
+"""The column of the rows that such a figure counts."""
 
 OUTCOMES = (BROKEN, UNTESTED, NOT_SHOWN, KEPT)
 """From the worst to the best."""
@@ -69,13 +76,19 @@ class JudgedCell:
 
 @dataclass(frozen=True)
 class JudgedDomain:
-    """A model in all of a domain: ``singles`` and ``pairs`` in its order, and the ``array``."""
+    """A model in all of a domain: ``singles`` and ``pairs`` in its order, and the ``array``.
+
+    ``worst`` is the worst composition that was found, judged on the images that did not choose it;
+    None if none was searched. ``interactions`` are those of pairs, the largest first.
+    """
 
     domain: Domain
     model: str
     singles: tuple[JudgedCell, ...]
     pairs: tuple[JudgedCell, ...]
     array: tuple[Judged, ...]
+    worst: Judged | None = None
+    interactions: tuple[Interaction, ...] = ()
 
     def pairs_with(self, outcome: str) -> list[JudgedCell]:
         """The pairs with that outcome, the worst first."""
@@ -96,16 +109,41 @@ class JudgedDomain:
             judged.setdefault(each.middle.condition.id, each.middle)
         for row in self.array:
             judged.setdefault(row.condition.id, row)
+        if self.worst is not None:
+            judged.setdefault(self.worst.condition.id, self.worst)
         return tuple(judged.values())
 
 
+def judge_count(
+    domain: Domain, model: str, condition: Condition, passed: int, images: int
+) -> Judged:
+    """Return a model under a ``condition`` of which ``passed`` of the ``images`` went well."""
+    estimates = flag_shares(np.array([passed]), np.array([images]))
+    interval = estimates.interval
+    kind, bound = domain.limit
+    return Judged(
+        model=model,
+        condition=condition,
+        value=interval["value"],
+        low=interval["low"],
+        high=interval["high"],
+        images=images,
+        outcome=outcome(kind, bound, interval["low"], interval["high"]),
+    )
+
+
 def judge_domain(
-    domain: Domain, entries: Iterable[Entry], models: Sequence[str]
+    domain: Domain,
+    entries: Iterable[Entry],
+    models: Sequence[str],
+    worst: Iterable[Judged] = (),
 ) -> tuple[JudgedDomain, ...]:
     """Return where each of the ``models`` holds within ``domain``.
 
     ``entries`` are those of ``Figures.by_perturbation``; a condition without one is untested.
+    ``worst`` are the worst compositions that were found of models.
     """
+    worst_of = {judged.model: judged for judged in worst}
     kind, bound = domain.limit
     figure = FIGURES[kind]
     entry_of = {(entry["model"], entry["condition"]): entry for entry in entries}
@@ -140,6 +178,7 @@ def judge_domain(
             singles=cells(model, domain.singles),
             pairs=cells(model, domain.pairs),
             array=tuple(judge(model, condition) for condition in domain.array),
+            worst=worst_of.get(model),
         )
         results.append(result)
     return tuple(results)

@@ -12,6 +12,7 @@ Which rows of an attack count: those with a prediction to break.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,7 @@ class Grid:
     column, which are not to be changed; it may read them from disk each time. ``plugin_columns``
     are those of plugins' metrics. A further axis, such as a remedy, is a further grid, as another
     model is. Where profiles are one condition each, ``compositions`` is the grid of their parts.
+    ``digests`` (images,) are those of the images, None if they are unknown.
     """
 
     model: str
@@ -176,6 +178,17 @@ class Grid:
     read: Callable[[str], Cells]
     plugin_columns: tuple[str, ...] = ()
     compositions: Grid | None = None
+    digests: NDArray[np.object_] | None = None
+
+    @property
+    def chooses(self) -> Flags:
+        """(images,): which images choose among conditions; the others judge the chosen one.
+
+        A condition that is chosen and judged on the same images looks worse than it is. The digest
+        of an image alone decides, or its name without digests, so that all runs agree.
+        """
+        texts = self.images if self.digests is None else self.digests
+        return np.array([_chooses(str(text)) for text in texts], bool)
 
     @property
     def n_images(self) -> int:
@@ -224,6 +237,10 @@ class Grid:
             return mean_of_rows(self.values(column))
         present = cells != UNKNOWN
         return ratio(np.where(present, cells, 0).sum(axis=1), present.sum(axis=1))
+
+
+def _chooses(digest: str) -> bool:
+    return hashlib.sha256(f"condition {digest}".encode()).digest()[0] % 2 == 0
 
 
 def profile_groups(conditions: Sequence[ConditionKey]) -> dict[ConditionKey, list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,16 +58,20 @@ VALUES: dict[str, Any] = {
 
 
 class _Planted(StandIn):
-    """Answers class 0 but for dark and noisy images, to which it answers class 1."""
+    """Answers class 0 but for dark and noisy images, to which it answers class 1.
+
+    One model is wrong about all of these, the other only about those that are flipped as well.
+    """
 
     def __call__(self, images: Images) -> Outputs:
         answers = super().__call__(images)
-        is_dark = images.mean((1, 2, 3)) < 0.45
-        is_noisy = images.std((1, 2)).mean(1) > 0.03
-        wrong = self.record.name == "SqueezeNet"
+        is_wrong = images.mean((1, 2, 3)) < 0.45
+        is_wrong &= images.std((1, 2)).mean(1) > 0.03
+        if self.record.name == "EfficientNetLite0":
+            left, right = np.split(images, 2, axis=2)
+            is_wrong &= left.mean((1, 2, 3)) < right.mean((1, 2, 3))
         probabilities = np.full_like(answers.probabilities, 1e-6)
-        predicted = (is_dark & is_noisy & wrong).astype(int)
-        probabilities[np.arange(len(images)), predicted] = 0.99
+        probabilities[np.arange(len(images)), is_wrong.astype(int)] = 0.99
         return replace(answers, probabilities=probabilities)
 
 
@@ -77,6 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runs.Run]:
     photos.mkdir(parents=True)
     for number in range(12):
         grey = np.full((64, 64, 3), 150 + number, np.uint8)
+        grey[:, :32] += 4
         Image.fromarray(grey).save(photos / f"{number}.png")
 
     def planted(job: Workload, numbers: Sequence[int], _: str | None) -> Iterator[Chunk | None]:
@@ -96,7 +102,7 @@ def judged(run: runs.Run) -> dict[str, JudgedDomain]:
     return {each.model: each for each in RunFigures(Analysis(run)).answer(DOMAIN).judged}
 
 
-def test_only_the_pair_and_the_array_find_what_breaks_under_two_perturbations(
+def test_pairs_find_what_breaks_under_two_perturbations_and_the_search_under_three(
     run: runs.Run,
 ) -> None:
     planted = judged(run)["SqueezeNet"]
@@ -104,13 +110,39 @@ def test_only_the_pair_and_the_array_find_what_breaks_under_two_perturbations(
     broken = [cell.cell.perturbations for cell in planted.pairs_with(BROKEN)]
     assert broken == [("darkness", "gaussian_noise")]
     assert planted.rows_with(BROKEN)
-    first, second = sentences(planted)
-    assert "2 of 3 pairs" in first
-    assert "underexposure with random noise" in first
-    assert "broken" in second
-    sound = judged(run)["EfficientNetLite0"]
-    assert "all 3 pairs" in sentences(sound)[0]
-    assert not sound.rows_with(BROKEN)
+    pairs, worst, interaction, array = sentences(planted)
+    assert "2 of 3 pairs" in pairs
+    assert "underexposure with random noise" in pairs
+    assert "0% (0 to" in worst
+    assert "cost 100 points together, 100 (" in interaction
+    assert "broken" in array
+    assert [each.condition.id for each in planted.interactions if each.significant] == [
+        planted.pairs_with(BROKEN)[0].cell.limit.id
+    ]
+    three = judged(run)["EfficientNetLite0"]
+    assert "all 3 pairs" in sentences(three)[0]
+    assert not any(each.significant for each in three.interactions)
+    assert three.worst is not None
+    assert len(three.worst.condition.perturbations) == 3
+    assert (three.worst.value, three.worst.outcome) == (0, BROKEN)
+    (record,) = (each for each in run.manifest.worst if each.model == three.model)
+    assert three.worst.images == record.images < run.images
+
+
+def test_an_interrupted_search_goes_on_and_finds_the_same(run: runs.Run, tmp_path: Path) -> None:
+    folder = tmp_path / run.id
+    shutil.copytree(run.folder, folder)
+    run.manifest.updated(status=runs.UNFINISHED, worst=()).write(folder)
+    plan = runs.replan(run.manifest)
+    with runs.start(plan, tmp_path, resume=True) as writer:
+        next(progress for progress in writer.perform() if progress.text)
+    (begun,) = runs.load(folder, unfinished=True).manifest.worst
+    assert begun.tried
+    assert not begun.ended
+    with runs.start(plan, tmp_path, resume=True) as writer:
+        left = [progress.done for progress in writer.perform() if progress.text]
+    assert min(left) > len(begun.tried), "what was tried is not tried again"
+    assert runs.load(folder).manifest.worst == run.manifest.worst
 
 
 @pytest.mark.parametrize("suffix", [".html", ".md"])
@@ -153,7 +185,10 @@ def test_a_requirement_is_as_good_as_its_worst_condition(run: runs.Run) -> None:
     assert len(whole.conditions) == len(planted.all)
     assert all("darkness" in each.condition.perturbations for each in dark.conditions)
     assert dark.worst.value == min(each.value or 0 for each in dark.conditions)
-    sound = judged(run)["EfficientNetLite0"]
+    three = judged(run)["EfficientNetLite0"]
+    assert {each.outcome for each in requirements_of(three)} == {BROKEN}, "by the array and search"
+    kept = tuple(replace(each, outcome=KEPT) for each in three.array)
+    sound = replace(three, array=kept, worst=None)
     assert {each.outcome for each in requirements_of(sound)} == {KEPT}
     assert support(sound).startswith("The results support accuracy of at least 50%")
     covered = {each.what: each for each in coverage(sound)}
@@ -183,7 +218,8 @@ def test_a_record_tells_what_changed_since_an_earlier_one(run: runs.Run, tmp_pat
     told = {what: (before, now) for _, what, before, now in changes.differences}
     assert told["numpy"] == ("1.0", run.manifest.versions["numpy"])
     assert told["Limit"] == ("accuracy of at least 40%", "accuracy of at least 50%")
-    broken = [each for each in judged(run)["SqueezeNet"].all if each.outcome == BROKEN]
+    results = [each for model in judged(run).values() for each in model.all]
+    broken = [each for each in results if each.outcome == BROKEN]
     assert [each.now.outcome for each in changes.outcomes] == [BROKEN] * len(broken)
     assert f"{len(broken)} kept → broken" in changes.sentence
     words = ["domain", "record", str(run.folder), "--to", str(tmp_path / "new.md")]
@@ -235,12 +271,12 @@ def test_a_gate_takes_the_domain_as_its_limits(run: runs.Run, tmp_path: Path) ->
     assert main(["check", str(run.folder), "--domain", str(file), "--junit", str(junit)]) == 1
     check = rb.check(run, file)
     models = {verdict.model for verdict in check.broken if verdict.outcome == BROKEN}
-    assert models == {"SqueezeNet"}
+    assert models == {"SqueezeNet", "EfficientNetLite0"}, "of the latter only the array and search"
     pair = Condition.of({"darkness": 0.4, "gaussian_noise": 0.2})
     (verdict,) = (each for each in check.broken if each.condition == pair.id)
     assert verdict.requirements == ("REQ-1", "REQ-2")
     assert '<property name="requirement" value="REQ-2"' in junit.read_text(encoding="utf-8")
-    assert gate.exclusions(check).keys() == {"SqueezeNet"}
+    assert gate.exclusions(check).keys() == models
     other = domain_of({**VALUES, "ranges": {"fog": [0, 0.2], "snow": [0, 1]}})
     with pytest.raises(ParameterError, match="no condition of the domain"):
         rb.check(run, other)
