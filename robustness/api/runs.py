@@ -92,6 +92,28 @@ class EvaluatedRun(Run):
         """One row per model and condition: the columns of ``Figures.by_perturbation``."""
         return pd.DataFrame(self.analysis.figures.by_perturbation)
 
+    def worst_compositions(self) -> pd.DataFrame:
+        """One row per model of a run of a domain: the worst composition found, with its interval.
+
+        ``value``, ``low`` and ``high`` are shares of the ``images`` that did not choose it.
+        """
+        return self._domain_frame("worst_compositions")
+
+    def interactions(self) -> pd.DataFrame:
+        """One row per model and pair of a domain: what it costs beyond the sum of its losses.
+
+        ``together``, ``apart`` (the sum), and ``more`` with its interval are shares; ``p`` is
+        corrected for all pairs of a model.
+        """
+        return self._domain_frame("interactions")
+
+    def _domain_frame(self, name: str) -> pd.DataFrame:
+        from robustness.report.domain import DOMAIN
+        from robustness.report.run import RunFigures
+
+        answer = RunFigures(self.analysis).answer(DOMAIN)
+        return pd.DataFrame(DOMAIN.tables(answer).get(name, ()))
+
     def report(self, to: str | PathLike[str]) -> list[Path]:
         """Write the report in the format of the suffix of ``to``; return the files written.
 

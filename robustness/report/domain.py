@@ -121,7 +121,7 @@ def sentences(judged: JudgedDomain, score: str = "") -> list[str]:
 def _worst_sentence(worst: Judged) -> str:
     images = counted(worst.images, "image")
     return (
-        f"The worst composition found is {_in_words(worst.condition)}: {rate(worst)} of {images} "
+        f"The worst composition found is {_in_words(worst.condition)}: {rate(worst)}, on {images} "
         "that did not choose it."
     )
 
@@ -273,9 +273,8 @@ def _worst_table(figures: DomainFigures) -> list[Titled]:
             lambda worst: f"{rate_and_outcome(worst)}, {counted(worst.images, 'image')}",
         ),
     ]
-    return [
-        Titled("Worst composition, searched on half of the images", Table.of(searched, columns))
-    ]
+    title = "Worst composition, searched on half of the images"
+    return [Titled(title, Table.of(searched, columns), long=True)]
 
 
 _INTERACTION_COLUMNS: list[Column] = [

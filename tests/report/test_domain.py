@@ -110,6 +110,7 @@ def test_pairs_find_what_breaks_under_two_perturbations_and_the_search_under_thr
     broken = [cell.cell.perturbations for cell in planted.pairs_with(BROKEN)]
     assert broken == [("darkness", "gaussian_noise")]
     assert planted.rows_with(BROKEN)
+    assert planted.worst is not None
     pairs, worst, interaction, array = sentences(planted)
     assert "2 of 3 pairs" in pairs
     assert "underexposure with random noise" in pairs
@@ -125,8 +126,13 @@ def test_pairs_find_what_breaks_under_two_perturbations_and_the_search_under_thr
     assert three.worst is not None
     assert len(three.worst.condition.perturbations) == 3
     assert (three.worst.value, three.worst.outcome) == (0, BROKEN)
-    (record,) = (each for each in run.manifest.worst if each.model == three.model)
-    assert three.worst.images == record.images < run.images
+    assert three.worst.images < run.images
+    opened = rb.open_run(run.folder)
+    assert list(opened.worst_compositions()["condition"]) == [
+        three.worst.condition.id,
+        planted.worst.condition.id,
+    ]
+    assert list(opened.interactions().query("significant")["model"]) == ["SqueezeNet"]
 
 
 def test_an_interrupted_search_goes_on_and_finds_the_same(run: runs.Run, tmp_path: Path) -> None:

@@ -133,7 +133,8 @@ def _draw_domain(run: Run, figures: RunFigures) -> None:
     st.html(draw.headline(first if run.finished else f"So far: {first}"))
     (block,) = chooser.read(name)
     assert isinstance(block, Map)
-    st.caption(plain(" ".join([*others, block.note, "Click a cell for its images."])))
+    st.markdown(plain(" ".join(others)))
+    st.caption(plain(f"{block.note} Click a cell for its images."))
     with st.container(key="run-map"):
         st.html(html("style", css=_map_style(block)))
         open_failures = partial(st.session_state.update, {VIEW: FAILURES})
