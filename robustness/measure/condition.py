@@ -562,6 +562,21 @@ def short(text: str) -> str:
     return condition.short
 
 
+def physical(text: str) -> str:
+    """The condition with the id ``text`` for an audience, such as "Random noise, noise 18%".
+
+    A single perturbation has its physical value; all else has what ``short`` returns.
+    """
+    condition = readable(text)
+    if condition is None or len(condition.perturbations) != 1:
+        return short(text)
+    ((name, strength),) = condition.steps
+    record = REGISTRY[name]
+    if not record.graded:
+        return record.label
+    return f"{record.label}, {record.value_text(strength)}"
+
+
 def series(text: str) -> str:
     """``Condition.series`` of the condition with the id ``text``."""
     condition = readable(text)

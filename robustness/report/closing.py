@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from robustness.base.text import figure_text, in_sentence
 from robustness.matching import Match
-from robustness.measure.condition import Condition, short
+from robustness.measure.condition import Condition, physical, short
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import (
     LABELS,
@@ -89,7 +89,7 @@ class Closing:
         if self.hardest is not None:
             condition = str(self.hardest["condition"])
             image = images.get(condition, "")
-            rows.append(self._row(short(condition), self.hardest, "perturbed_accuracy", image))
+            rows.append(self._row(physical(condition), self.hardest, "perturbed_accuracy", image))
         caption = f"Mean {self.score}" if self.score else "Share of images correct"
         drawing = BandMap("Images", [model_label(self.model)], rows, caption)
         return Map("", drawing, self.note)

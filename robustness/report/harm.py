@@ -45,9 +45,10 @@ def _with_choice(figures: RunFigures) -> ChoiceFigures:
 
 
 def _blocks(choice: ChoiceFigures) -> list[Block]:
-    """Return a map of each measured quantity, and the table of conditions.
+    """Return the choice of a measured quantity, which has a map, and the table of conditions.
 
-    The quantity that the map of the run shows is left out.
+    The quantity that the map of the run shows is left out. Others look much like it, so that at
+    first there is no map.
     """
     figures = choice.statistics
     table = Titled("By model and condition", _condition_table(figures), long=True)
@@ -58,14 +59,16 @@ def _blocks(choice: ChoiceFigures) -> list[Block]:
             quantities.append(name)
     if not quantities:
         return [table]
-    titles = charts.titles(quantities, figures.score)
+    titles = {"": "Choose a figure", **charts.titles(quantities, figures.score)}
 
     def read(quantity: str) -> list[Block]:
+        if not quantity:
+            return []
         note = labels_note(figures.summary, quantity)
         drawing = report_maps.run_map(figures, quantity, chosen=choice.chosen)
         return [Map(titles[quantity], drawing, note)]
 
-    maps = Chooser("Figure", "cell_figure", titles, read, printed=[], listed=True)
+    maps = Chooser("Map of another figure", "cell_figure", titles, read, printed=[], listed=True)
     return [maps, table]
 
 

@@ -132,7 +132,7 @@ def pair_of(
 
 def headline(text: str) -> Html:
     """A page's main result in one sentence."""
-    return html("headline", text=text)
+    return html("headline", words=text.split(" "))
 
 
 def cells(in_a_row: int, gap: Literal["small", "medium"] = "small") -> Iterator[DeltaGenerator]:

@@ -82,7 +82,7 @@ def test_the_picture_has_every_figure_of_the_sentence_with_its_interval() -> Non
     assert [row.label for row in picture.drawing.rows] == [
         "Originals",
         "Your camera",
-        "Fog effect 0.6",
+        "Fog effect, fog 2.5 x",
     ]
     assert picture.drawing.rows[0].image == "data:,original"
     texts = [row[1] for row in picture.drawing.table.rows]

@@ -80,7 +80,8 @@ def html(app: AppTest) -> str:
     found = [element.proto.body for element in app.get("html")]
     for shown in components(app, "answers"):
         found += [shown["headline"], shown["rows"], *shown["cards"]]
-    return "\n".join(found)
+    # Within a headline, names of models are kept on one line.
+    return re.sub(r'<span class="rb-whole">([^<]*)</span>', r"\1", "\n".join(found))
 
 
 def texts(app: AppTest) -> str:

@@ -44,6 +44,13 @@ def test_plain_parts_are_escaped() -> None:
     assert_escaped(draw.html_table([HOSTILE, "b"], [[HOSTILE, HOSTILE]]), 5)
 
 
+def test_a_headline_keeps_names_whole_unless_they_are_endless() -> None:
+    endless = f"{'endless-' * 20}name"
+    made = draw.headline(f"EfficientNet-Lite0 is faster than  {endless}.")
+    assert '<span class="rb-whole">EfficientNet-Lite0</span> is faster than  endless-' in made
+    assert made.count("<span") == 1
+
+
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_card_escapes_the_model_its_classes_and_its_second_heading(stays: bool) -> None:

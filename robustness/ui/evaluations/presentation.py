@@ -18,7 +18,7 @@ from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain, share
 from robustness.images.pixels import to_png
 from robustness.matching import Match
-from robustness.measure.condition import Condition, short
+from robustness.measure.condition import Condition, physical
 from robustness.report import closing, failures
 from robustness.report.closing import Camera, Closing
 from robustness.report.run import RunFigures
@@ -344,7 +344,8 @@ def _draw_image(run: Run, worst: WorstImage) -> None:
         said = f"{run.score} kept by {good_models}"
     else:
         said = f"{good_models} {_good_word(worst)}"
-    st.html(draw.headline(f"{short(worst.condition)}: {said}."))
+    condition_text = physical(worst.condition)
+    st.html(draw.headline(f"{condition_text}: {said}."))
     model_name = str(worst.rows[0]["model"])
     shots = []
     try:
@@ -352,7 +353,7 @@ def _draw_image(run: Run, worst: WorstImage) -> None:
         changed = shared.change(picture, Condition.parse(worst.condition), run.seed).image
         shots = [
             (_png_uri(to_png(picture.image)), original_caption),
-            (_png_uri(to_png(changed)), short(worst.condition)),
+            (_png_uri(to_png(changed)), condition_text),
         ]
     except RobustnessError as error:
         st.caption(plain(f"The image cannot be shown: {sentence(error)}"))

@@ -123,6 +123,8 @@ def test_the_open_view_draws_its_sections_of_the_report_alone(shown: Shown, view
     if view == "compare":
         assert any("not comparable with published mCE" in caption.value for caption in app.caption)
         assert "104.1" in html(app), "the published figure stands beside"
+    if view == "failures":
+        assert len(pages.components(app, "map")) == 1, "that of another figure comes on request"
     if view == "images":
         assert len(case_names(app)) == 6
         assert any("1 image left out" in each.label for each in app.expander)
