@@ -20,7 +20,7 @@ from benchmarks.support.image_folders import labelled_folder
 from benchmarks.support.stand_in_models import Stable
 from robustness import api
 from robustness.api.images import open_images
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, RunError
 from robustness.images.pixels import round_to_grid, to_uint8
 from robustness.measure import loop
 from robustness.measure.request import Request
@@ -176,6 +176,8 @@ def test_a_run_has_its_tables_as_frames_and_draws_itself(tmp_path: Path) -> None
     assert "SqueezeNet" in run._repr_html_()
     assert run._repr_html_().count("<table>") == 2, "the models and the map"
     assert run.picture("image 0").name == "image 0", "cases are drawn from the session's images"
+    with pytest.raises(RunError, match="from a Python session, which alone can open them"):
+        rb.open_run(run.folder).picture("image 0")
     folder = run.folder
     del run
     gc.collect()  # the answers to its questions refer to each other

@@ -58,7 +58,13 @@ from robustness.matching import Match
 from robustness.measure.condition import Condition
 from robustness.measure.domain import Domain
 from robustness.measure.request import Request
-from robustness.plugins.decorators import attack, metric, perturbation, remedy_plugin
+from robustness.plugins.decorators import (
+    attack,
+    dataset,
+    metric,
+    perturbation,
+    remedy_plugin,
+)
 from robustness.runs import Comparison, Progress, Run
 from robustness.runs.calibrate import Calibration
 from robustness.runs.cases import Failures
@@ -87,6 +93,7 @@ __all__ = [
     "check",
     "choose",
     "compare",
+    "dataset",
     "domain",
     "embedding_map",
     "evaluate",

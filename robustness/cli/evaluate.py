@@ -29,7 +29,7 @@ def add(parsers: Parsers) -> None:
         metavar="SOURCE",
         nargs="?",
         help="a folder (flat, or one subfolder per class), a .csv or .parquet of paths and labels, "
-        "a .zip, a URL such as s3://bucket/photos, or 'samples'",
+        "a .zip, a URL such as s3://bucket/photos, dataset:NAME of a plugin, or 'samples'",
     )
     evaluated.add_argument(
         "--predictions",

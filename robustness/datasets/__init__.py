@@ -21,6 +21,7 @@ from robustness.datasets.dataset import (
     FOLDERS,
     IN_PYTHON,
     KNOWN,
+    NAMED,
     NO_LABELS,
     Dataset,
     Entry,
@@ -37,6 +38,7 @@ from robustness.datasets.folders import (
     ZipDataset,
     refuse_imagenet_c_tree,
 )
+from robustness.datasets.rows import open_named
 from robustness.datasets.tables import SUFFIXES, TableDataset
 from robustness.images.decoding import REGISTRY, sample_bytes
 from robustness.images.framing import Framing
@@ -45,7 +47,9 @@ from robustness.images.sandbox import MeasuredPixels, measured_image
 
 __all__ = [
     "FOLDERS",
+    "IN_PYTHON",
     "KNOWN",
+    "NAMED",
     "NO_LABELS",
     "PAIRED",
     "SAMPLES",
@@ -79,8 +83,8 @@ def open_dataset(source: str) -> Dataset:
     """List the images of ``source`` without reading any.
 
     ``source`` is the path of a folder, zip archive or table (CSV or Parquet), the URL of a folder
-    that fsspec knows, ``samples``, or TREE::ORIGINALS for an ``ImageNetCTree``. Raises
-    ``ParameterError`` if it does not exist, cannot be used, or holds no image.
+    that fsspec knows, ``samples``, TREE::ORIGINALS for an ``ImageNetCTree``, or dataset:NAME of a
+    plugin. Raises ``ParameterError`` if it does not exist, cannot be used, or holds no image.
     """
     if not source:  # an empty path would mean the working folder
         raise ParameterError(
@@ -89,10 +93,12 @@ def open_dataset(source: str) -> Dataset:
         )
     if "://" in source:
         return _with_images(Remote(source), source)
+    if source.startswith(NAMED):
+        return open_named(source)
     if source.startswith(IN_PYTHON):
         raise ParameterError(
-            "These images came from a Python session, and have no name to open them by: evaluate "
-            "them there again with the same out, which computes nothing again, to see them."
+            "These images came from a Python session, which alone can open them: evaluate them "
+            "there again with the same out; nothing is computed again."
         )
     path = Path(source)
     tree, pair, originals = source.partition(PAIRED)

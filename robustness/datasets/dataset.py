@@ -157,6 +157,9 @@ def path_text(path: str) -> str:
 IN_PYTHON: Final = "python:"
 """Begins the source of images that a Python session holds, which has no other name."""
 
+NAMED: Final = "dataset:"
+"""Begins the source of rows that a plugin gives by name."""
+
 FOLDERS: Final = "folders"
 KNOWN: Final = "known"
 NO_LABELS: Final = "none"

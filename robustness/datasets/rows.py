@@ -17,8 +17,10 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,9 @@ from PIL import Image
 
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files import file_errors
+from robustness.base.registry import Registry
 from robustness.base.text import counted, some
-from robustness.datasets.dataset import IN_PYTHON, Columns, Dataset, Entry, distinct
+from robustness.datasets.dataset import IN_PYTHON, NAMED, Columns, Dataset, Entry, distinct
 from robustness.datasets.tables import LABEL_COLUMNS, PATH_COLUMNS, other_columns
 from robustness.images.arrays import as_array, is_image, levels, png
 from robustness.images.decoding import MAX_LENGTH, MAX_PIXELS, picture_file, read_file
@@ -247,11 +250,8 @@ class Rows(Dataset):
         Raises ``ParameterError`` for what is no row or no label.
         """
         missing = [entry for entry in self.entries if entry.location not in self._texts]
-        for start in range(0, len(missing), _LABELS_AT_ONCE):
-            entries = missing[start : start + _LABELS_AT_ONCE]
-            for entry, label in zip(entries, self._labels(entries), strict=True):
-                text = _label_text(label, self._classes, entry.name)
-                self._texts[entry.location] = text
+        for entry, label in zip(missing, self._labels(missing), strict=True):
+            self._texts[entry.location] = _label_text(label, self._classes, entry.name)
         return [self._texts[entry.location] for entry in self.entries]
 
     def _labels(self, entries: Sequence[Entry]) -> Iterator[Any]:
@@ -384,8 +384,11 @@ class HubRows(RowSource):
     def labels(self, indices: Sequence[int]) -> Sequence[Any] | None:
         if self._labels is None:
             return [None] * len(indices)
+        values: list[Any] = []
         try:
-            values = self._labels[list(indices)][self._columns.label]
+            for start in range(0, len(indices), _LABELS_AT_ONCE):
+                some_indices = list(indices[start : start + _LABELS_AT_ONCE])
+                values += self._labels[some_indices][self._columns.label]
         except Exception as error:  # whatever the library raises
             raise ParameterError(str(_unreadable("The column of labels", error))) from error
         return [self._columns.known_label(value) for value in values]
@@ -597,6 +600,44 @@ def _highest(target: Any, name: str) -> Any:
             f"{name}: expected a one-hot target, or scores of which one is the highest, got {got}."
         )
     return highest[0]
+
+
+# --- named rows -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NamedRows:
+    """Rows that a plugin gives: ``function()`` returns what ``open_rows`` takes."""
+
+    name: str
+    function: Callable[[], Any]
+    label: str
+
+
+REGISTRY: Registry[NamedRows] = Registry("dataset")
+
+
+def open_named(source: str) -> Dataset:
+    """The dataset that ``source``, such as ``dataset:night_drives``, names.
+
+    Raises ``UnknownNameError`` if no plugin gives it, and ``ParameterError`` if it gives no rows.
+    """
+    dataset = copy(_opened(REGISTRY[source.removeprefix(NAMED)]))
+    dataset.source = source
+    return dataset
+
+
+@lru_cache(maxsize=2)
+def _opened(record: NamedRows) -> Dataset:
+    """The dataset of ``record``, once, as opening it may take long."""
+    rows = record.function()
+    if isinstance(rows, str | os.PathLike):
+        raise ParameterError(
+            f"Expected rows from the dataset {record.name!r}, got a path: name the path itself."
+        )
+    dataset = open_rows(rows)
+    dataset.title = record.label
+    return dataset
 
 
 # --- classes --------------------------------------------------------------------------------------

@@ -181,7 +181,9 @@ def usual_limit(images: Dataset | None, *, has_labels: bool = True) -> str:
     """
     if images is None:
         return "min_accuracy"
-    if has_labels and any(entry.label or entry.folders for entry in images.entries):
+    if not has_labels:
+        return "min_consistency"
+    if any(images.label_texts()) or any(entry.folders for entry in images.entries):
         return "min_accuracy"
     return "min_consistency"
 

@@ -21,6 +21,8 @@ from robustness import metrics
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
 from robustness.base.registry import Registry
+from robustness.datasets import NAMED
+from robustness.datasets.rows import REGISTRY as DATASETS
 from robustness.measure.labels import CORRECTNESS, correctness
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import Request
@@ -447,9 +449,14 @@ def versions() -> dict[str, str]:
     }
 
 
-def plugins_of(spec: Request) -> list[Plugin]:
-    """The plugins that ``spec`` uses, and those whose metrics add columns, by their names."""
+def plugins_of(spec: Request, source: str = "") -> list[Plugin]:
+    """The plugins that ``spec`` uses, or the ``source`` of its images, by their names.
+
+    Those whose metrics add columns are among them.
+    """
     used: list[tuple[Registry[Any], str]] = []
+    if source.startswith(NAMED):
+        used.append((DATASETS, source.removeprefix(NAMED)))
     for condition in spec.conditions:
         used += [(PERTURBATIONS, name) for name in condition.perturbations]
         used += [(ATTACKS, attack.name) for attack in condition.attacks]
@@ -464,9 +471,9 @@ def plugins_of(spec: Request) -> list[Plugin]:
     return sorted(plugins, key=lambda plugin: plugin.name)
 
 
-def plugin_digests(spec: Request) -> dict[str, str]:
+def plugin_digests(spec: Request, source: str = "") -> dict[str, str]:
     """The digest of each of ``plugins_of`` by its name, for manifests."""
-    return {plugin.name: plugin.digest for plugin in plugins_of(spec)}
+    return {plugin.name: plugin.digest for plugin in plugins_of(spec, source)}
 
 
 def provenance_record(spec: Request, pictures: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Plugins: perturbations, metrics, attacks and remedies that a user adds.
+"""Plugins: perturbations, metrics, attacks, remedies and datasets that a user adds.
 
 The decorators are in ``decorators``, which imports everything that can be added: this package does
 not, as every command asks it which plugins are named.

@@ -1,4 +1,4 @@
-"""Decorators that add a function as a perturbation, metric, attack or remedy.
+"""Decorators that add a function as a perturbation, metric, attack, remedy or dataset.
 
 Each makes the record that a built-in one has. All of its fields but the function have defaults.
 """
@@ -21,6 +21,8 @@ from robustness.base.errors import PluginError, RobustnessError
 from robustness.base.registry import Registry
 from robustness.base.turns import SupersededError
 from robustness.base.validation import checked_arguments, expected
+from robustness.datasets.rows import REGISTRY as DATASETS
+from robustness.datasets.rows import NamedRows
 from robustness.metrics import FEATURES, PICTURE, PREDICTION, Metric
 from robustness.metrics import REGISTRY as METRICS
 from robustness.metrics.record import Floats, Scores
@@ -237,6 +239,20 @@ def remedy_plugin(
         )
 
     return _registering(REMEDIES, name, make_record)
+
+
+@checked_arguments
+def dataset(label: Label = "", *, name: str = "") -> Callable[[Function], Function]:
+    """Return a decorator that adds what ``function()`` returns as a dataset.
+
+    It returns rows as ``evaluate`` takes them, such as a data set of Hugging Face or torchvision.
+    ``dataset:`` and its name are then a source of images everywhere.
+    """
+
+    def make_record(record_name: str, title: str, function: Callable[..., Any]) -> NamedRows:
+        return NamedRows(record_name, _guard(title, function), label or _label(record_name))
+
+    return _registering(DATASETS, name, make_record)
 
 
 def _registering(

@@ -14,6 +14,9 @@ from robustness import models
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks import Attack, AttackSpec, adversarial
 from robustness.base.errors import PluginError, RobustnessError
+from robustness.datasets import Dataset
+from robustness.datasets.rows import REGISTRY as DATASETS
+from robustness.datasets.rows import NamedRows, open_rows
 from robustness.images.pixels import round_to_grid
 from robustness.metrics import FEATURES, PICTURE, Metric
 from robustness.metrics import REGISTRY as METRICS
@@ -78,6 +81,8 @@ def _laws(kind: str, record_name: str) -> list[Law]:
         return _laws_of_remedy(parse(record_name))
     if kind == ATTACKS.kind:
         return _laws_of_attack(ATTACKS[record_name])
+    if kind == DATASETS.kind:
+        return _laws_of_dataset(DATASETS[record_name])
     raise KeyError(kind)
 
 
@@ -239,6 +244,24 @@ def _laws_of_remedy(chain: Chain) -> list[Law]:
         laws.append((f"runs on images of {side} pixels", partial(run, side)))
     laws.append(("gives the same image again", repeat))
     return laws
+
+
+def _laws_of_dataset(record: NamedRows) -> list[Law]:
+    def open_and_read() -> Dataset:
+        opened = open_rows(record.function())
+        opened.read(opened.entries[0])
+        return opened
+
+    def run() -> str:
+        open_and_read()
+        return ""
+
+    def repeat() -> str:
+        if open_and_read().digest == open_and_read().digest:
+            return ""
+        return "labels or images differ"
+
+    return [("runs, and its first image is read", run), ("gives the same rows again", repeat)]
 
 
 def _difference(first: Images, second: Images) -> str:

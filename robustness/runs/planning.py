@@ -212,7 +212,7 @@ def _require(manifest: Manifest) -> None:
         now = models.digest(record)
         if now != digest:
             raise RunError(f"the weights of {name} have changed since, from {digest} to {now}.")
-    loaded = {plugin.name for plugin in plugins_of(spec)}
+    loaded = {plugin.name for plugin in plugins_of(spec, manifest.dataset.source)}
     missing = [name for name in manifest.plugins if name not in loaded]
     if missing:
         raise RunError(

@@ -79,7 +79,7 @@ def chunks(work: Workload, numbers: Sequence[int], address: str | None) -> Itera
     ``RunError`` when it breaks down.
     """
     require_described(work.spec.model_names, "a Ray cluster")
-    for plugin in plugins_of(work.spec):
+    for plugin in plugins_of(work.spec, work.dataset.source):
         if not plugin.shared:
             raise ParameterError(
                 f"A Ray cluster cannot use the plugin {plugin.name}, which only this process has: "

@@ -13,7 +13,7 @@ import pyarrow as pa
 from robustness import models
 from robustness.base.errors import ImageError, RobustnessError, RunError
 from robustness.base.text import visible
-from robustness.datasets import Dataset, Entry, open_dataset
+from robustness.datasets import IN_PYTHON, Dataset, Entry, open_dataset
 from robustness.images.framing import Framing, Picture
 from robustness.images.sandbox import framed_image
 from robustness.measure.condition import Condition
@@ -205,6 +205,8 @@ class Run:
         except RunError:
             raise
         except (RobustnessError, OSError) as error:
+            if record.source.startswith(IN_PYTHON):
+                raise RunError(str(error)) from error
             if isinstance(error, RobustnessError):
                 reason = error.with_hint
             else:

@@ -482,7 +482,7 @@ def _new_manifest(plan: Plan, engine: str, creator: str) -> Manifest:
         versions=versions(),
         creator=creator,
         classes=plan.classes,
-        plugins=plugin_digests(plan.spec),
+        plugins=plugin_digests(plan.spec, plan.record.source),
         trained_on=trained_on,
         score=plan.score,
     )
@@ -500,7 +500,7 @@ def reopen(plan: Plan, folder: Path, *, patience: float = 0.0) -> RunWriter:
         spec=plan.spec,
         dataset=plan.record,
         versions=versions(),
-        plugins=plugin_digests(plan.spec),
+        plugins=plugin_digests(plan.spec, plan.record.source),
     )
     if begun_now.key != manifest.key:
         raise RunError(

@@ -20,7 +20,7 @@ from benchmarks.support.image_folders import labelled_folder
 from robustness import metrics, models, plugins, runs
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks import AttackSpec, attack
-from robustness.base.errors import PluginError, RunError
+from robustness.base.errors import PluginError, RobustnessError, RunError
 from robustness.base.registry import Registry
 from robustness.base.workers import environment
 from robustness.cli.main import main
@@ -98,6 +98,25 @@ def test_without_the_plugin_its_metrics_can_be_read_and_a_new_evaluation_names_i
         runs.load(with_perturbation)
     with pytest.raises(RunError, match=r"hot\.py.*drop_bits"):
         runs.load(with_remedy)
+
+
+def test_a_dataset_is_a_source_by_its_name_and_its_images_are_there_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stand_ins(monkeypatch)
+    run = rb.evaluate(
+        "dataset:greys", models=["SqueezeNet"], conditions=["fog=0.4"], out=folder / "runs"
+    )
+    assert run.images == 4
+    assert "hot.py" in run.manifest.plugins
+    assert runs.load(run.folder).picture("image 3").image.mean() == pytest.approx(224 / 255)
+    assert_same_rows(run, evaluate_again(run, folder / "runs"))
+    with pytest.raises(RobustnessError, match=r"no dataset called 'grey'.*Did you mean 'greys'"):
+        rb.evaluate("dataset:grey", models=["SqueezeNet"], conditions=["fog=0.4"])
+    (folder / "robustness.toml").unlink()
+    plugins.load()
+    with pytest.raises(RunError, match="cannot be opened again"):
+        runs.load(run.folder).picture("image 3")
 
 
 def test_commands_on_runs_load_the_plugins_first(

@@ -315,8 +315,10 @@ def _classes(plan: Plan) -> str:
 
     matched_texts = []
     unmatched_texts = []
-    for entry, index in zip(plan.dataset.entries, plan.labels[key], strict=True):
-        text = entry.label or "/".join(entry.folders)
+    label_texts = plan.dataset.label_texts()
+    entries = zip(plan.dataset.entries, label_texts, plan.labels[key], strict=True)
+    for entry, label, index in entries:
+        text = label or "/".join(entry.folders)
         if index is not None:
             matched_texts.append(text)
         elif text:

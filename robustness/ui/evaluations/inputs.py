@@ -15,7 +15,8 @@ from robustness.base.options import fields_of, options_of
 from robustness.base.roles import Action
 from robustness.base.text import counted, plain
 from robustness.base.toml import parse_toml
-from robustness.datasets import KNOWN, NO_LABELS, SAMPLES, Dataset, open_dataset
+from robustness.datasets import KNOWN, NAMED, NO_LABELS, SAMPLES, Dataset, open_dataset
+from robustness.datasets.rows import REGISTRY as DATASETS
 from robustness.images.decoding import ACCEPTED_EXTENSIONS
 from robustness.matching import Match
 from robustness.measure.condition import Condition, pool_profiles
@@ -287,7 +288,7 @@ def source_input(
     takes it, None while there is none.
     """
     datasets_folder = settings.value(settings.DATASETS)
-    if datasets_folder is not None:
+    if datasets_folder is not None or list(DATASETS):
         kinds = {UPLOADED: "Upload", ON_SERVER: "On the server"}
         if one_of(label, kinds, f"{prefix}source") == ON_SERVER:
             return _server_input(datasets_folder, f"{prefix}server_source")
@@ -334,11 +335,28 @@ def _upload_input(label: str, key: str, *, samples: bool, reference: str | None)
     return None
 
 
-def _server_input(folder: Path, key: str) -> str | None:
-    """Draw the choice of what lies directly in the operator's ``folder`` of data sets.
+def _server_input(folder: Path | None, key: str) -> str | None:
+    """Draw the choice of plugins' datasets and of what lies in the operator's ``folder`` of some.
 
     Raises ``ParameterError`` for a folder that cannot be listed.
     """
+    names = {f"{NAMED}{record.name}": record.label for record in DATASETS}
+    label = "Dataset" if names else "Folder, archive or table"
+    if folder is not None:
+        names |= {name: name for name in _names_in(folder)}
+    if not names:
+        st.info(f"The folder {plain(str(folder))} has nothing to evaluate.")
+        return None
+    name = listed(label, names, key)
+    if name not in names:
+        return None
+    if folder is None or name.startswith(NAMED):
+        return name
+    return str(folder / name)
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The folders and zip archives directly in ``folder``; raises ``ParameterError``."""
     with file_errors(f"The folder of the setting 'datasets', {folder}, cannot be listed"):
         entries = sorted(folder.iterdir())
     names = []
@@ -349,13 +367,7 @@ def _server_input(folder: Path, key: str) -> str | None:
             continue
         if path.is_dir() or path.suffix.lower() == ".zip":
             names.append(path.name)
-    if not names:
-        st.info(f"The folder {plain(str(folder))} has nothing to evaluate.")
-        return None
-    name = listed("Folder, archive or table", names, key)
-    if name not in names:
-        return None
-    return str(folder / name)
+    return names
 
 
 def _conditions_input(matched: Matched | None) -> tuple[Condition, ...]:
