@@ -403,6 +403,7 @@ def _domain_facts(manifest: RecordManifest) -> Facts:
         label = REGISTRY[name].label if REGISTRY.find(name) else name
         parts = (f"{low:g} to {high:g}", each.requirement, each.source)
         facts[f"Range of {label}"] = "; ".join(filter(None, parts))
+    facts["Digest"] = manifest.domain_digest
     return _filled(facts)
 
 
@@ -529,7 +530,9 @@ class Changes:
                 for each in self.cells
                 if each.has_other_outcome
             )
-            changed = f"{sum(moves.values()) or 'None'} of {counted(len(self.cells), 'outcome')}"
+            changed = (
+                f"{sum(moves.values()) or 'None'} of {counted(len(self.cells), 'shared outcome')}"
+            )
             told = ", ".join(f"{count} {move}" for move, count in moves.items())
             texts.append(f"{changed} changed{f': {told}' if told else ''}.")
         if parts:
@@ -631,6 +634,8 @@ def _changes_blocks(changes: Changes) -> list[Text | Titled]:
     if changes.outcomes:
         table = Table.of_filled(changes.outcomes, columns)
         blocks.append(Titled("Outcomes that changed, and significant changes", table))
+    if any(what == "Limit" for _, what, *_ in changes.differences):
+        blocks.append(Text("The limit differs: each outcome is by the limit of its own record."))
     if changes.images:
         images = counted(changes.images, "shared image")
         blocks.append(Text(f"Tested on {images}, in pairs. {TEST_SUMMARY}"))
