@@ -117,7 +117,10 @@ class TestedImages(StrictRecord):
 
 
 class RecordManifest(StrictRecord):
-    """What was declared, and what it was tested with."""
+    """What was declared, and what it was tested with.
+
+    ``score`` is the name of the score of a run of scores, whose mean the domain limits.
+    """
 
     kind: Literal["domain record"]
     run: _Words
@@ -129,6 +132,7 @@ class RecordManifest(StrictRecord):
     images: TestedImages
     versions: dict[_Word, _Word]
     plugins: dict[_Word, _Word]
+    score: _Word = ""
 
 
 class Result(StrictRecord):
@@ -212,6 +216,7 @@ def record_of(figures: RunFigures) -> Record:
         },
         "versions": dict(run.manifest.versions),
         "plugins": dict(run.manifest.plugins),
+        "score": run.score,
     }
     results = []
     for judged in figures.answer(DOMAIN).judged:
@@ -370,8 +375,12 @@ def _domain_blocks(domain: Domain, judged: JudgedDomain, score: str) -> list[Blo
         ("Of the domain", lambda each: each.what),
         ("Tested", lambda each: each.text),
     ]
-    blocks = [
-        *declared(domain, score),
+    blocks: list[Block] = []
+    for block in declared(domain, score):
+        if isinstance(block, Titled):
+            block = replace(block, long=False)  # a record is about it
+        blocks.append(block)
+    blocks += [
         Text(f"SHA-256 of the declared domain: {domain.digest}"),
         Titled("What was tested", Table.of(coverage(judged), columns)),
         Text(
@@ -391,10 +400,12 @@ Facts = Mapping[str, str]
 def _domain_facts(manifest: RecordManifest) -> Facts:
     domain = manifest.domain
     facts = {"Domain": domain.name, "Owner": domain.owner, "Requirement": domain.requirement}
-    for kind in ("accuracy", "consistency"):
-        bound = getattr(domain, f"min_{kind}")
-        if bound is not None:
-            facts["Limit"] = f"{kind} of at least {100 * bound:g}%"
+    bound = domain.min_accuracy
+    quantity = f"mean {manifest.score}" if manifest.score else "accuracy"
+    if bound is None:
+        bound = domain.min_consistency
+        quantity = "consistency"
+    facts["Limit"] = "" if bound is None else f"{quantity} of at least {100 * bound:g}%"
     side = "" if domain.side is None else f"{domain.side} px"
     facts["Preprocessing of all models"] = " at ".join(filter(None, (domain.fit, side)))
     facts["Outside what is tested"] = "; ".join(domain.outside)
@@ -714,6 +725,9 @@ def of_record(figures: RunFigures, since: Record | Run | None = None) -> Report:
         "coverage": [vars(each) for each in coverage(all_judged[0])],
         "results": [each.model_dump(mode="json") for each in record.results],
     }
+    for name, entries in DOMAIN.tables(figures.answer(DOMAIN)).items():
+        if name != "domain":  # which the results are
+            tables[name] = entries
     if changes is not None:
         answers.append((f"What changed since {_named(changes.since)}?", changes.sentence))
         sections.insert(2, Section(f"Since {_named(changes.since)}", _changes_blocks(changes)))

@@ -276,7 +276,7 @@ def record_popover(figures: RunFigures, folder: Path) -> None:
     """Draw what writes the record of the run of ``figures``; ``folder`` has earlier runs."""
     run = figures.run
     with st.popover("Record", icon=":material/assignment_turned_in:"):
-        st.caption("To file and sign: the domain, what was tested, and which limits hold.")
+        st.caption("To file and sign: what was tested, and which limits hold. For a PDF, print it.")
         titles = {}
         for entry in runs.listing(folder):
             manifest = entry.manifest
