@@ -309,8 +309,9 @@ def rain_streaks(stream: np.random.Generator, rate: float) -> Plane:
     fall_speed = 9.65 - 10.3 * np.exp(-0.6 * size)
     length = fall_speed * SHUTTER * pixels_a_metre
     width = size / 1000 * pixels_a_metre
-    # The last tenth fades in, so that no streak appears at once.
-    faded_in = np.minimum(10.0 * (1.0 - np.arange(len(size)) / count), 1.0)
+    # The last tenth fades in, and so does the first streak, whose count is below 1: none appears
+    # at once.
+    faded_in = np.minimum(10.0 * (count - np.arange(len(size))) / max(count, 1.0), 1.0)
     thickness = np.where(depth < RAIN_THICK, 2, 1)
     opacity = STREAK_OPACITY * np.minimum(width, 1.0) * faded_in / thickness
 
@@ -318,12 +319,12 @@ def rain_streaks(stream: np.random.Generator, rate: float) -> Plane:
     starts = drawn[2:4].T * (REFERENCE_SIDE + 2 * RAIN_MARGIN) - RAIN_MARGIN
     ends = starts + length[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
     lines = np.rint(np.stack([starts, ends], axis=1) * 2**SUBPIXEL_BITS).astype(np.int32)
-    shade = np.ceil(opacity * STREAK_SHADES)
-    for wide in (1, 2):
-        # Brighter streaks come last: they cover fainter ones.
-        for level in range(1, STREAK_SHADES + 1):
+    shade = np.rint(opacity * STREAK_SHADES)
+    # More opaque streaks come last, thick or thin: they cover fainter ones.
+    for level in range(1, STREAK_SHADES + 1):
+        value = 255.0 * level / STREAK_SHADES
+        for wide in (1, 2):
             chosen = lines[(shade == level) & (thickness == wide)]
-            value = 255.0 * level / STREAK_SHADES
             cv2.polylines(canvas, chosen, False, value, wide, cv2.LINE_AA, SUBPIXEL_BITS)
     return canvas * np.float32(1 / 255)
 

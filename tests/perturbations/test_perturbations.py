@@ -12,6 +12,7 @@ import pytest
 
 from robustness.base.errors import ParameterError
 from robustness.images.framing import MIN_SIDE
+from robustness.images.pixels import LEVELS
 from robustness.perturbations import REGISTRY, Images, Perturbation, apply
 from robustness.perturbations.record import (
     FAMILIES,
@@ -219,6 +220,13 @@ def test_effect_vanishes_with_the_strength(record: Perturbation) -> None:
     for strength, limit in ((1e-300, 1e-7), (1e-5, 5e-4), (1e-3, 0.03)):
         after = distance(apply(record, images, strength), images)
         assert after < (limit if record.continuous else 0.03)
+
+
+@continuous
+def test_no_pixel_jumps_at_the_smallest_strength(record: Perturbation) -> None:
+    images = np.repeat(photos("coffee", side=64), 8, axis=0)
+    change = apply(record, images, 1e-6, digests=[f"draw {index}" for index in range(8)]) - images
+    assert np.abs(change).max() < 1 / LEVELS
 
 
 @continuous
