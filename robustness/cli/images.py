@@ -493,12 +493,16 @@ def add_break(parsers: Parsers) -> None:
         help="the domain to search in, or outdoor-camera, phone or scanner",
     )
     add_shared(breaking, "--models", "--true-class", "--seed", "--fit", "--side")
+    breaking.add_argument(
+        "--to", type=Path, metavar="FILE", help="also write a report, as `report` does"
+    )
 
 
 def break_command(options: argparse.Namespace) -> None:
     """The smallest composition within a domain that changes each model's prediction.
 
-    Its size is the sum of its strengths. The domain is one as `evaluate --domain` takes it.
+    Its size is the sum of its strengths. Lowering any of its perturbations to the beginning of its
+    range keeps the prediction. The domain is one as `evaluate --domain` takes it.
     """
     from robustness import models, report
     from robustness.matching.domain import open_domain
@@ -506,6 +510,8 @@ def break_command(options: argparse.Namespace) -> None:
     from robustness.measure.request import domain_spec
     from robustness.measure.search import SmallestBreak, Tried, smallest_breaks
 
+    if options.to is not None:
+        report.format_of(options.to)  # now rather than after all the work
     domain = open_domain(options.domain)
     model_names = models.resolve(options.models)
     spec = domain_spec(domain, model_names, seed=options.seed, fit=options.fit, side=options.side)
@@ -524,14 +530,20 @@ def break_command(options: argparse.Namespace) -> None:
             done = sum(tried.done for tried in progress.values())
             console.phase("searching", done, len(model_names) * event.total)
     console.end_progress()
+    answer = report.of_breaks(domain, original, breaks)
+    written = []
+    if options.to is not None:
+        written = report.write(answer, options.to)
     if options.json:
         document = {
             "domain": {**domain.as_dict(), "digest": domain.digest},
             "breaks": [found.as_row() for found in breaks],
         }
         console.print_json(document)
-    else:
-        console.say(report.printed(report.of_breaks(domain, original, breaks)))
+        return
+    console.say(report.printed(answer))
+    for path in written:
+        console.say(str(path))
 
 
 def add_attack(parsers: Parsers) -> None:

@@ -4,12 +4,14 @@ Its size is the sum of its strengths. A survey tries each perturbation at severa
 on a coarser grid and the rows of the domain's array, from the smallest composition on. From the
 smallest that change the prediction the search descends: it leaves perturbations out, lowers one or
 all, and exchanges some of one for half as much of another, by ever smaller steps, as long as the
-prediction stays changed. So each perturbation of the result is needed. As predictions are not
-monotone, a smaller composition may exist beside the tried ones.
+prediction stays changed. So lowering any perturbation of the result to the beginning of its range
+keeps the prediction. As predictions are not monotone, a smaller composition may exist beside the
+tried ones.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -19,7 +21,7 @@ from robustness import models
 from robustness.images.framing import Picture
 from robustness.measure.condition import Condition
 from robustness.measure.domain import Domain, Range
-from robustness.measure.labels import label_index
+from robustness.measure.labels import is_correct, label_index
 from robustness.measure.loop import measure_batch, perturbed, prepare
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import Request, spec_of
@@ -45,7 +47,11 @@ _STEPS_OF_STRENGTH = (0.08, 0.04, 0.02, 0.01, TOLERANCE)
 
 _BATCH = 24
 _DESCENT = 80
-"""Compositions that a descent tries, as a rule; for the progress."""
+_DESCENT_BATCHES = 8
+"""Compositions that a descent tries, as a rule, and in how many batches; for the progress."""
+
+_DIGITS = 6
+"""Digits of sizes and strengths after the point."""
 
 Point = tuple[float, ...]
 """The strength of each range of a domain."""
@@ -90,7 +96,12 @@ class SmallestBreak:
     @property
     def size(self) -> float:
         """The sum of the strengths of the composition."""
-        return sum(strength for _, strength in self.condition.steps)
+        return round(sum(strength for _, strength in self.condition.steps), _DIGITS)
+
+    @property
+    def was_correct(self) -> bool | None:
+        """Whether the model is correct on the original; None without a true class."""
+        return is_correct(self.row.label, self.row.clean_top1)
 
     def labelled(self, truth: str | None) -> SmallestBreak:
         """The same with the true class ``truth``, as far as the model knows it."""
@@ -104,6 +115,11 @@ class SmallestBreak:
 def expected_count(domain: Domain) -> int:
     """About how many compositions the search tries for each model."""
     return len(survey(domain)) + _STARTS * _DESCENT
+
+
+def expected_batches(domain: Domain) -> int:
+    """About how often the search reports its progress for each model."""
+    return math.ceil(len(survey(domain)) / _BATCH) + _STARTS * _DESCENT_BATCHES
 
 
 def survey(domain: Domain) -> list[Point]:
@@ -134,7 +150,7 @@ def _levels(each: Range, count: int) -> list[float]:
 
 def _rounded(strength: float) -> float:
     """The nearest multiple of ``TOLERANCE``, so that results are short to write down."""
-    return round(TOLERANCE * round(strength / TOLERANCE), 6)
+    return round(TOLERANCE * round(strength / TOLERANCE), _DIGITS)
 
 
 def _replaced(point: Point, strengths: dict[int, float]) -> Point:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from robustness import api
 from robustness.cli import main
-from robustness.measure.domain import Domain, domain_of
+from robustness.measure.domain import Domain, domain_of, read_domain
 from robustness.measure.search import CompositionSearch, Point, survey
+from robustness.report.search import answer
 
 NAMES = ("fog", "gaussian_noise", "darkness", "jpeg_compression")
 
@@ -74,10 +76,27 @@ def test_it_stays_within_the_domain_and_begins_at_its_lowest_strengths() -> None
     assert searched(narrow, lambda point: -1.0).best == (0.1,) * len(NAMES)
 
 
+def test_lowering_any_perturbation_of_the_result_to_the_beginning_of_its_range_keeps_it() -> None:
+    narrow = domain(high=0.4, low=0.1)
+    lows = (0.1,) * len(NAMES)
+    for seed in range(8):
+        weights = np.random.default_rng(seed).uniform(0.2, 2, len(NAMES))
+
+        def lead(point: Point, weights: Any = weights) -> float:
+            return float(0.5 - weights @ (np.array(point) - lows))
+
+        found = searched(narrow, lead).best
+        assert lead(found) < 0
+        for index, low in enumerate(lows):
+            lowered = (*found[:index], low, *found[index + 1 :])
+            assert lowered == found or lead(lowered) >= 0
+
+
 @pytest.fixture(scope="module")
 def declared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("domain") / "road.toml"
-    path.write_text(domain(high=0.3).as_toml())
+    ranges = {name: [0, 0.3] for name in ("fog", "jpeg_compression")}
+    path.write_text(domain_of({"name": "road", "min_accuracy": 0.7, "ranges": ranges}).as_toml())
     return path
 
 
@@ -89,9 +108,13 @@ def test_what_predict_says_of_what_perturb_writes_is_the_result(
         return json.loads(capsys.readouterr().out)
 
     models = ("--models", "EfficientNetLite0")
-    document = printed("break", "sample:coffee", "--domain", str(declared), *models)
+    filed = tmp_path / "broken.json"
+    words = ["break", "sample:coffee", "--domain", str(declared), *models]
+    document = printed(*words, "--to", str(filed))
     (found,) = document["breaks"]
     assert found["found"]
+    assert found["size"] == round(found["size"], 6)
+    assert json.loads(filed.read_text())["manifest"]["domain"] == document["domain"]
     assert len(found["condition"].split("+")) > 1
     written = tmp_path / "broken.png"
     words = ["perturb", "sample:coffee", "--model", "EfficientNetLite0"]
@@ -102,8 +125,12 @@ def test_what_predict_says_of_what_perturb_writes_is_the_result(
     assert top["index"] == found["top1"] != found["clean_top1"]
     assert top["probability"] == pytest.approx(found["probability"], abs=1e-6)
 
-    (from_python,) = api.smallest_breaks("sample:coffee", declared, models="EfficientNetLite0")
+    # Of an image of something else, the prediction on the original is wrong.
+    (from_python,) = api.smallest_breaks(
+        "sample:coffee", declared, models="EfficientNetLite0", label="tench"
+    )
     assert from_python.condition.id == found["condition"]
+    assert "incorrect on the original" in answer(read_domain(declared), [from_python])
 
 
 def test_perturb_wants_either_a_composition_or_a_strength(
