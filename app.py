@@ -17,7 +17,7 @@ from robustness.ui.inputs import (
     sidebar_input,
     suggest_true_class,
 )
-from robustness.ui.live import attack, map, stack, stories, study
+from robustness.ui.live import attack, domain, map, stack, stories, study
 from robustness.ui.live import page as live_page
 from robustness.ui.live.held import ROUTES
 from robustness.ui.server import Guard, settle, warm_up
@@ -35,12 +35,14 @@ if __name__ == "__main__":  # as the script of a page
             stack.LIVE: live_page,
             stack.MAP: map,
             "attack": attack,
+            "domain": domain,
             stack.STUDY: study,
         }
         titles = {
             stack.LIVE: "Live",
             stack.MAP: "Map",
             "attack": "Attack",
+            "domain": "Domain",
             stack.STUDY: "Study",
         }
         with st.container(horizontal=True, horizontal_alignment="distribute", key="page-header"):

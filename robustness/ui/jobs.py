@@ -30,6 +30,7 @@ from robustness.base.text import counted, plain
 from robustness.base.turns import TURNS, Pace, Unit, duration
 from robustness.images.framing import Picture
 from robustness.measure.measurement import Measurement
+from robustness.measure.search import SmallestBreak
 from robustness.models.loaded import give_back
 from robustness.runs import Plan, TaskRequest, jobs, keeping, manifest
 from robustness.runs.task import KindName
@@ -431,6 +432,8 @@ class CachedWork(Work):
         for result in results:
             if isinstance(result, Measurement):
                 result = replace(result, image=name)
+            elif isinstance(result, SmallestBreak):
+                result = replace(result, row=replace(result.row, image=name))
             named_results.append(result)
         return named_results
 

@@ -71,7 +71,9 @@ function show(parentElement, data) {
   };
   PARTS.answers = (newer) => show(parentElement, newer);
   PARTS.beside(PARTS.pair);
-  if (data.note) window.dispatchEvent(new Event("robustness-answered"));
+  if (!data.note) return;
+  if (data.drawing) PARTS.answered = data.drawing;
+  window.dispatchEvent(new Event("robustness-answered"));
 }
 
 export default function ({ parentElement, data }) {

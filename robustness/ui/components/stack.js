@@ -15,6 +15,7 @@ function button(name, text, label, press) {
 const EVERY = 60; // milliseconds between images, to leave time for the models
 
 const PLAY_STEPS = 40; // of a slider that plays from 0 to 1
+const PLAY_ALL_STEPS = 24; // of all sliders that play from 0 to where they are
 
 // Runs `step` repeatedly while wanted, one at a time: the newest value, never a queue.
 class Loop {
@@ -64,8 +65,10 @@ class Stack {
     this.clear = button("rb-link", "Clear all", "Clear all perturbations", () => this.change([]));
     this.undo = button("rb-link", "Undo", "Undo", () => this.back(this.past, this.future));
     this.redo = button("rb-link", "Redo", "Redo", () => this.back(this.future, this.past));
+    this.replay = button("rb-link", "", "", () => this.playAll());
+    this.showPlaying(false);
     const tools = make("div", "rb-tools");
-    tools.append(this.count, this.clear, this.undo, this.redo);
+    tools.append(this.count, this.replay, this.clear, this.undo, this.redo);
     this.tabs = make("div", "rb-tabs");
     this.list = make("ol", "rb-steps");
     this.empty = make("p", "rb-none", {
@@ -88,6 +91,7 @@ class Stack {
       this.rev = data.rev;
       this.steps = data.steps;
       this.current = null;
+      this.awaits = data.plays && PARTS.played !== data.rev;
       this.draw();
     }
     this.sender.answered(data.n);
@@ -98,6 +102,16 @@ class Stack {
     this.picker.update(data);
     this.mark(data.shown);
     this.bands.consider();
+    this.begin();
+  }
+
+  // Play what the server gave to be played, once, as soon as the page shows where it leads.
+  begin() {
+    if (!this.awaits || PARTS.answered !== this.data.drawing) return;
+    this.awaits = false;
+    PARTS.played = this.rev;
+    document.querySelector("[data-testid=stMain]")?.scrollTo({ top: 0 });
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.playAll();
   }
 
   // Tell the page when it shows the last state requested.
@@ -222,12 +236,7 @@ class Stack {
     }
     for (const strength of [...strengths, card.before]) {
       card.slide(strength, true);
-      const pause = new Promise((resolve) => setTimeout(resolve, EVERY));
-      do {
-        await nextFrame();
-      } while (this.playing === card && this.busy);
-      await pause;
-      if (this.playing !== card) return;
+      if (!(await this.drawn(card))) return;
       const isBreak = strength > 0 && Math.abs(strength - this.bands.next(0)) < 1e-9;
       if (isBreak && !goesOn) {
         this.stop();
@@ -239,6 +248,54 @@ class Stack {
     this.stop();
   }
 
+  // Move all sliders together from 0 to where they are; switches stay.
+  async playAll() {
+    if (this.playing) return this.stop();
+    const target = this.steps;
+    const all = {
+      showPlaying: (playing) => this.showPlaying(playing),
+      rest: () => this.report(false),
+    };
+    this.remember();
+    this.playing = all;
+    all.showPlaying(true);
+    for (let step = 0; step <= PLAY_ALL_STEPS; step++) {
+      this.scale(target, step / PLAY_ALL_STEPS);
+      if (!(await this.drawn(all))) return;
+    }
+    this.past.pop(); // nothing changed
+    this.stop();
+  }
+
+  // Set the strengths to a share of those of `target`, as one held move.
+  scale(target, share) {
+    this.steps = target.map((step) => {
+      if (!BY_NAME.get(step.name).graded) return step;
+      return { ...step, strength: Number((step.strength * share).toFixed(6)) };
+    });
+    for (const step of this.steps) this.cards.get(step.name).place(step.strength);
+    this.report(true);
+    this.bands.draw();
+    this.tools();
+  }
+
+  // Wait until the last move is drawn; whether `player` still plays then.
+  async drawn(player) {
+    const pause = new Promise((resolve) => setTimeout(resolve, EVERY));
+    do {
+      await nextFrame();
+    } while (this.playing === player && this.busy);
+    await pause;
+    return this.playing === player;
+  }
+
+  showPlaying(playing) {
+    const text = playing ? "Stop at these strengths" : "Play all from 0 to these strengths";
+    this.replay.textContent = playing ? "Stop" : "Play";
+    this.replay.title = text;
+    this.replay.setAttribute("aria-label", text);
+  }
+
   // What a slider that has stopped at a break goes on from: nothing else may have changed.
   standing(card) {
     return JSON.stringify([this.bands.key, this.past.length, card.slider.value]);
@@ -248,13 +305,14 @@ class Stack {
     return this.picture.running || this.answers.running || !this.sender.idle;
   }
 
-  // Stop playing at the strength on show.
+  // Stop playing at the strengths on show.
   stop() {
-    const card = this.playing;
-    if (!card) return;
+    const player = this.playing;
+    if (!player) return;
     this.playing = null;
-    card.showPlaying(false);
-    card.slide(card.slider.value, false);
+    player.showPlaying(false);
+    player.rest();
+    this.tools();
   }
 
   report(held) {
@@ -320,6 +378,8 @@ class Stack {
     const active = this.steps.filter((step) => !step.hidden && step.strength > 0).length;
     const count = `${active} active`;
     if (this.count.textContent !== count) this.count.textContent = count;
+    const isPlaying = this.replay.textContent === "Stop";
+    this.replay.hidden = active < 2 && !isPlaying; // one alone has its own button
     this.clear.disabled = !this.steps.length;
     this.undo.disabled = !this.past.length;
     this.redo.disabled = !this.future.length;
@@ -375,9 +435,19 @@ class Card {
   }
 
   slide(value, held) {
+    this.place(value);
+    this.stack.slide(this.root.dataset.name, value, held);
+  }
+
+  // Show a strength without a report; a switch has none.
+  place(value) {
+    if (!this.slider) return;
     this.slider.set(value);
     this.number.value = shortened(value);
-    this.stack.slide(this.root.dataset.name, value, held);
+  }
+
+  rest() {
+    this.slide(this.slider.value, false);
   }
 
   showPlaying(playing) {
@@ -406,10 +476,7 @@ class Card {
     this.root.classList.toggle("rb-current", step.name === this.stack.current);
     this.eye.textContent = step.hidden ? "◌" : "◉";
     this.eye.setAttribute("aria-pressed", step.hidden);
-    if (this.slider) {
-      this.slider.set(step.strength);
-      this.number.value = shortened(step.strength);
-    }
+    this.place(step.strength);
     if (step.text) this.say(step.text);
   }
 
@@ -447,10 +514,14 @@ export default function ({ parentElement, data, setStateValue }) {
   document.removeEventListener("keydown", parentElement.keys);
   parentElement.keys = keys;
   document.addEventListener("keydown", keys);
+  window.removeEventListener("robustness-answered", parentElement.begin);
+  parentElement.begin = () => parentElement.stack.begin();
+  window.addEventListener("robustness-answered", parentElement.begin);
   parentElement.stack.bands.connect();
   return () => {
     parentElement.stack.bands.disconnect();
     document.removeEventListener("keydown", keys);
+    window.removeEventListener("robustness-answered", parentElement.begin);
     document.documentElement.removeAttribute("data-rb-asking");
   };
 }

@@ -73,7 +73,9 @@ def domain_input(images: Dataset | None, matched: Match | None) -> Domain | None
     starts[_FILE] = "A file"
     start = listed("Domain", starts, "domain_start", first=first)
     if start == _FILE:
-        domain = _uploaded()
+        domain = uploaded_domain()
+        if domain is not None:
+            _show_declared(domain)
     else:
         ranges = _proposed(start, images, matched)
         title = starts[start].lower()
@@ -87,15 +89,20 @@ def domain_input(images: Dataset | None, matched: Match | None) -> Domain | None
     return domain
 
 
-def _uploaded() -> Domain | None:
-    """Draw the upload of a domain's file; None while there is none."""
+def uploaded_domain() -> Domain | None:
+    """Draw the upload of a domain's file; None while there is none.
+
+    Raises ``ParameterError`` for a file that is no domain.
+    """
     refused = session.refusal(Action.UPLOAD)
     file = st.file_uploader(
         "Domain, TOML",
         type="toml",
         key="domain_file",
         disabled=bool(refused),
-        help=refused or "As *robustness domain init* or this form write it. Not in the link.",
+        help=refused
+        or "As *robustness domain init* writes it, or *Save the domain* under *Test a domain* on "
+        "the page Evaluations. Not in the link.",
     )
     if file is not None and not refused:
         st.session_state[_UPLOADED] = file.name, file.getvalue()
@@ -103,12 +110,15 @@ def _uploaded() -> Domain | None:
         st.caption("No file yet.")
         return None
     name, data = st.session_state[_UPLOADED]
-    domain = read_domain(Path(name), data)
+    return read_domain(Path(name), data)
+
+
+def _show_declared(domain: Domain) -> None:
+    """Say what the file of a domain declares."""
     st.markdown(f"**{plain(domain.name)}**: {plain(domain.limit_text)}")
     for each in domain.ranges:
         parts = [each.text, each.requirement, each.source]
         st.caption(plain("; ".join(part for part in parts if part)))
-    return domain
 
 
 @cached(8, "Looking how far the images range …")

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from robustness import models, report
+from robustness import report
 from robustness.base.errors import RobustnessError
 from robustness.base.text import counted, plain
 from robustness.base.turns import TURNS, Pace, Unit, duration
@@ -21,7 +21,6 @@ from robustness.measure.condition import Condition
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import spec_of, study_conditions
 from robustness.measure.strength import COARSE, Band, Break, labelled, strengths, sweep
-from robustness.models import REGISTRY as MODELS
 from robustness.perturbations import REGISTRY
 from robustness.report import strength
 from robustness.report.blocks import Titled
@@ -31,7 +30,7 @@ from robustness.ui.draw import report_button
 from robustness.ui.html import drawings, html
 from robustness.ui.jobs import CachedWork, Work
 from robustness.ui.live import stack, stories
-from robustness.ui.live.page import usable
+from robustness.ui.live.page import say_unusable, usable
 from robustness.ui.live.study import measure
 from robustness.ui.session import listed, one_of, session
 from robustness.ui.shared import Turn, work_key
@@ -51,10 +50,7 @@ _STYLE = Path(__file__).with_name("present_map.css")
 
 def show(picture: Picture, model_names: Sequence[str], seed: int, truth: str | None) -> None:
     """Draw the view: the sentence, the map, and the study's figures below it."""
-    for name in model_names:
-        state = models.state(MODELS[name])
-        if not state.ready:
-            st.error(plain(state.reason), icon=":material/model_training:")
+    say_unusable(model_names)
     with st.container(horizontal=True, vertical_alignment="bottom", key="map-controls"):
         st.html(html("target", name="controls"))  # in the row, which keeps its height meanwhile
         options = {_STUDY: "The study's ten", _ALL: f"All {len(REGISTRY)}"}
@@ -289,7 +285,7 @@ def _open(key: str) -> None:
     """Replace the perturbations of Live by the cell that was clicked, and show it."""
     report = components.sent(key, "chosen") or {}
     _, perturbation, strength = str(report.get("key")).rsplit(" ", 2)
-    stack.open_live(perturbation, float(strength))
+    stack.open_live(Condition.of({perturbation: float(strength)}))
 
 
 # --- below the map --------------------------------------------------------------------------------

@@ -170,6 +170,14 @@ def usable(model_names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in model_names if models.state(MODELS[name]).ready)
 
 
+def say_unusable(model_names: Sequence[str]) -> None:
+    """Draw why those of the models that cannot run cannot."""
+    for name in model_names:
+        state = models.state(MODELS[name])
+        if not state.ready:
+            st.error(plain(state.reason), icon=":material/model_training:")
+
+
 @fragment
 def _show_details(
     picture: Picture, model_names: tuple[str, ...], seed: int, truth: str | None

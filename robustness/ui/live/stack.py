@@ -81,6 +81,9 @@ _LAST_REPORT = "steps taken"
 _REVISION = "steps given"
 """Session key: how often the steps were replaced here, which the browser then takes."""
 
+_PLAYED = "steps to play"
+"""Session key: the revision of steps that the browser plays from 0 to their strengths."""
+
 VIEW = "view"
 LIVE = "live"
 MAP = "map"
@@ -157,14 +160,16 @@ def last_stack() -> Stack:
     return Stack(tuple(st.session_state[_STEPS]))
 
 
-def open_live(perturbation: str, strength: float) -> None:
-    """Show the view Live with one perturbation in place of all others, as Back can undo.
+def open_live(condition: Condition, *, plays: bool = False) -> None:
+    """Show the view Live with ``condition`` in place of all perturbations, as Back can undo.
 
-    At strength 0 it shows the original.
+    ``plays``: the browser plays it, from no change to its strengths.
     """
     state = st.session_state
-    target = link_values(Condition.of({perturbation: strength}))
-    _give([StackStep(perturbation, strength)] if strength else [])
+    target = link_values(condition)
+    _give(_steps_of(target))
+    if plays:
+        state[_PLAYED] = state[_REVISION]
     state[VIEW] = LIVE
     removed: dict[str, list[str]] = {name: [] for name in (VIEW, *_link())}
     # In one call, which is one entry in the browser's history.
@@ -190,6 +195,7 @@ def show(stack: Stack, request: LiveRequest, ticket: str, drawing: int) -> None:
         data={
             "n": state.get(_LAST_REPORT, 0),
             "rev": state.get(_REVISION, 0),
+            "plays": state.get(_PLAYED) == state.get(_REVISION, 0),
             "steps": [asdict(step) | {"text": said(step)} for step in stack.steps],
             "picture": picture.digest,
             "shown": request.id,
