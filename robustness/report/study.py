@@ -48,7 +48,8 @@ def of_study(
     """
     summary = study.summarise(rows)
     entries = study.network_entries(networks, summary)
-    missing = f"{stand_ins(networks)} {fetching(networks)}".strip()
+    # A caution has no code in it.
+    missing = f"{stand_ins(networks)} {fetching(networks)}".replace("`", "").strip()
     tables: dict[str, Sequence[Mapping[str, Any]]] = {"summary": summary, "networks": entries}
     answers = [
         ("How consistent are the predictions?", answer(summary)),

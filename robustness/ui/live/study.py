@@ -14,10 +14,12 @@ from robustness.measure.loop import evaluate
 from robustness.measure.measurement import Measurement
 from robustness.measure.request import spec_of, study_conditions
 from robustness.measure.strength import labelled
+from robustness.report.facts import cautions
 from robustness.report.study import fetching, stand_ins
 from robustness.statistics.study import Network, networks
 from robustness.ui import draw
 from robustness.ui.draw import report_button
+from robustness.ui.html import html
 from robustness.ui.jobs import CachedWork
 from robustness.ui.live import stories
 from robustness.ui.shared import work_key
@@ -50,6 +52,9 @@ def show(picture: Picture, model_names: Sequence[str], seed: int, truth: str | N
             st.html(_STYLE)
             return
         draw.draw(tables)
+        for caution in cautions(measured):
+            st.warning(plain(caution), icon=":material/help:")
+        st.html(html("target", name="controls"))
         for section in others:
             st.header(section.title, anchor=False)
             draw.draw(section.blocks)

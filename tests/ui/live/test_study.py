@@ -14,6 +14,7 @@ def test_it_has_the_study_s_networks_and_leaves_the_chosen_models_alone() -> Non
     for network in study.networks():
         assert f"{models.label(network.model)}, stand-in" in html(app)
     assert "in place of VGG16: 5 of 10" in texts(app)
+    assert 'id="controls"' in html(app), "where the link Skip to the controls leads"
     app.segmented_control(key="network").set_value("DenseNet121").run()
     assert "in place of DenseNet121: 9 of 10" in texts(app)
     assert len(app.get("image")) == 11, "the original and the ten"
