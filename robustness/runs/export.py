@@ -381,13 +381,18 @@ def cases(run: Run, chosen: RowSelection, most: int, kind: str = "") -> list[dic
     """The ``chosen`` cases, each image once.
 
     They are of the ``kind``, as in ``selection``; by default the failures come first, then
-    the images without one. A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes.
+    the images without one. A case has ``CASE_COLUMNS``, ``correct``, and the names of its classes;
+    in a run of scores it has these in place of all about classes.
     """
     if kind:
         found_cases = run.cases.first(chosen, kind, most)
     else:
         found_cases = run.cases.both(chosen, most)
     rows = []
+    if run.score:
+        for case in found_cases:
+            rows.append({name: case[name] for name in _SCORED_COLUMNS if name in case})
+        return rows
     for case in found_cases:
         row = dict(case)  # a copy, as the answer may be given again
         del row["position"]
@@ -414,14 +419,18 @@ def exported(run: Run, chosen: RowSelection, suffix: str, kind: str = "") -> byt
         return csv_table(columns, rows)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        written: set[str] = set()
         classes: dict[str, Any] = {}
         predictions: dict[str, Any] = {}
         for row in rows:
             for key, name, png in _images(run, row):
                 row[key] = name
-                image = name.removesuffix(".png")  # FiftyOne's name of it
-                if image not in classes:
-                    archive.writestr(name, png)
+                if name in written:
+                    continue
+                archive.writestr(name, png)
+                written.add(name)
+                if not run.score:
+                    image = name.removesuffix(".png")  # FiftyOne's name of it
                     classes[image] = row["true_class"]
                     predictions[image] = _prediction(row, key)
         archive.writestr(CASES_TABLE, csv_table(columns, rows))

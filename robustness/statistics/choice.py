@@ -390,6 +390,8 @@ class ModelChoice:
         del document["unshared"]
         del document["gaps"]
         del document["score_name"]
+        if self.score_name:
+            document["score"] = self.score_name
         return {**document, "fastest": self.fastest, "sentences": self.sentences}
 
 

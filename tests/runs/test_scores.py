@@ -128,6 +128,8 @@ def test_the_report_speaks_of_the_score(run: rb.EvaluatedRun, tmp_path: Path) ->
     }
     assert scenes == {"day", "night"}
     worst = rb.failing_images(run, most=1)[0]
+    assert None not in worst.values()
+    assert rb.choose(run).as_dict()["score"] == "IoU"
     assert worst["score"] < worst["clean_score"]
 
 

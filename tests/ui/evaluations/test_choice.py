@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks.support.repository import ROOT
@@ -57,3 +58,30 @@ def test_a_budget_is_taken_on_the_page_as_by_command_and_from_python(
     assert not app.exception
     (error,) = app.error
     assert "min_consistency" in error.value.replace("\\", "")
+
+
+def test_pages_of_a_run_of_scores_name_the_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs"
+    entries = []
+    for number in range(40):
+        for condition, score in (("clean", 0.9), ("fog=0.6", 0.2 + 0.01 * number)):
+            entries.append({"image": f"{number}.png", "condition": condition, "score": score})
+    table = pd.DataFrame(entries).assign(score_name="IoU", path="")
+    frames = [table.assign(model="small"), table.assign(model="large")]
+    run = api.evaluate_predictions(pd.concat(frames), out=folder)
+
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(folder))
+    page = ROOT / "pages" / "evaluations.py"
+    app = pages.run(page)
+    assert "Perturbed IoU" in app.dataframe[0].value.columns
+    app = pages.run(page, run=run.id)
+    labels = [each.label for each in app.number_input]
+    assert "Min IoU on originals, %" in labels
+    assert not [label for label in labels if "consistency" in label or "accuracy" in label]
+    app = pages.run(page, run=run.id, present="true", slide="2")
+    assert "IoU kept by 0 of 2 models." in html(app)
+    app = pages.run(page, run=run.id, present="true", slide="3")
+    assert "drops from a mean IoU of 90% to 40%" in html(app)
+    assert "Blue: mean IoU" in pages.texts(app)
