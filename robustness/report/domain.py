@@ -295,7 +295,7 @@ def _interaction_blocks(figures: DomainFigures) -> list[Block]:
     if not significant:
         return [Text("No pair costs significantly more or less than the sum of its single losses.")]
     significant.sort(key=lambda each: -abs(each.more))
-    title = "Pairs that cost more or less than the sum of their single losses, significantly"
+    title = "Significant interactions: pairs that cost more or less than the sum of their losses"
     return [Titled(title, Table.of(significant, _INTERACTION_COLUMNS), long=True)]
 
 

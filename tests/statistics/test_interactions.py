@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,15 @@ def test_losses_count_from_the_lowest_strengths_of_a_domain() -> None:
     flags = np.repeat(np.arange(40)[:, None] >= 20, len(conditions), axis=1).astype(np.int8)
     (found,) = interactions(domain, grid_of([each.id for each in conditions], flags))
     assert (found.together, found.apart, found.more) == (0, 0, 0)
+
+
+def test_the_digest_of_an_image_alone_decides_which_half_chooses() -> None:
+    grid = grid_of(["fog=0.4"], np.ones((400, 1), np.int8))
+    digests = np.array([f"{number:064x}" for number in range(400)], object)
+    order = np.random.default_rng(0).permutation(400)
+    chooses = replace(grid, digests=digests).chooses
+    assert (replace(grid, digests=digests[order]).chooses == chooses[order]).all()
+    assert 160 < chooses.sum() < 240
 
 
 def test_the_interval_of_a_worst_composition_holds_though_it_was_chosen_for_being_low() -> None:
