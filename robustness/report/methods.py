@@ -27,6 +27,9 @@ MANY_IMAGES = (
 )
 """The titles of the notes in the report of a run over many images."""
 
+DOMAIN = "Domain"
+"""The title of the note in the report of a run of a domain."""
+
 _OF_CLASSES = {"Rates", "Calibration", "Corruption error"}
 """The titles of the notes on predictions of classes, which a run of scores does not have."""
 

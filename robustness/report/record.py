@@ -678,10 +678,10 @@ LIMITS = (
     "one may be called broken or kept by chance.",
 )
 
-NOTES = ("Rates", "Intervals")
+NOTES = ("Rates", "Intervals", methods.DOMAIN)
 """Titles of the notes on methods."""
 
-NOTES_ON_SCORES = ("Scores", "Intervals")
+NOTES_ON_SCORES = ("Scores", "Intervals", methods.DOMAIN)
 """The same in the record of a run of scores."""
 
 

@@ -126,6 +126,9 @@ def of_figures(figures: RunFigures) -> Report:
             brief += question.brief(figures.answer(question))
     # The choice comes last in a terminal, where the last lines are read first.
     brief += CHOICE.brief(figures.answer(CHOICE))
+    notes = list(methods.MANY_IMAGES)
+    if spec.domain is not None:
+        notes.append(methods.DOMAIN)
     names = spec.model_names
     subject = model_label(names[0]) if len(names) == 1 else f"{len(names)} models"
     return Report(
@@ -135,7 +138,7 @@ def of_figures(figures: RunFigures) -> Report:
         cautions=cautions(figures),
         sections=sections,
         brief=brief,
-        methods=methods.blocks(spec.conditions, methods.MANY_IMAGES, has_scores=bool(run.score)),
+        methods=methods.blocks(spec.conditions, notes, has_scores=bool(run.score)),
         limits=methods.limits(has_scores=bool(run.score)),
         manifest=shared_manifest(run),
         replay=_replay(run),
