@@ -30,6 +30,7 @@ from robustness.matching import emulator, fit
 from robustness.models import own
 from robustness.models.keras import keras_graph
 from tests.conftest import register
+from tests.support.clip_folder import write_clip
 from tests.support.documents import DOCUMENTS, code_of
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, small_network
@@ -126,6 +127,11 @@ def write_hugging_face_model() -> None:
     Path("my-vit-folder/preprocessor_config.json").write_text(json.dumps(told))
 
 
+def write_zero_shot_model() -> None:
+    write_clip(Path("my-clip-folder"))
+    Path("pets.txt").write_text("cat\ndog\nparrot\n", encoding="utf-8")
+
+
 def torch_network() -> Any:
     """A network of three classes for images of any size."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -166,6 +172,7 @@ BEFORE: dict[str, Callable[[], object]] = {
     ),
     "timm:": write_torch_models,
     "my-vit-folder": write_hugging_face_model,
+    "my-clip-folder": write_zero_shot_model,
     "perturbed/predicted.parquet": write_predictions,
     "tested/scores.csv --domain": write_scores,
     "models add ournet.onnx": write_validation,

@@ -171,7 +171,7 @@ def test_every_block_of_toml_is_read_by_the_code(
         else:
             others.append([*values])
     asked = ["models", "seed", "fit", "condition"]
-    own = ["digits"], ["lite0-calibrated"], ["service"]
+    own = ["digits"], ["pets"], ["lite0-calibrated"], ["service"]
     assert others == [asked, ["baseline", "limit"], *own, ["project"]], (
         "read by the tests below, and by those of plugins"
     )
@@ -180,14 +180,17 @@ def test_every_block_of_toml_is_read_by_the_code(
 def test_the_description_of_ones_own_model_works_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text, calibrated, function = blocks("toml", DOCUMENTS["docs/own-models.md"])
+    text, zero_shot, calibrated, function = blocks("toml", DOCUMENTS["docs/own-models.md"])
     small_network(side=32).save(tmp_path / "digits.keras")
     (tmp_path / "digits.txt").write_text("\n".join(DIGITS), encoding="utf-8")
     (tmp_path / "classes.txt").write_text("dark\nbright", encoding="utf-8")
-    (tmp_path / "models.toml").write_text(f"{text}\n{calibrated}\n{function}", encoding="utf-8")
+    (tmp_path / "models.toml").write_text(
+        f"{text}\n{zero_shot}\n{calibrated}\n{function}", encoding="utf-8"
+    )
     monkeypatch.setenv("ROBUSTNESS_MODELS", str(tmp_path / "models.toml"))
     own.refresh()
     assert models.REGISTRY["lite0-calibrated"].temperature == 1.7
+    assert models.REGISTRY["pets"].labels().names == ("cat", "dog", "parrot")
     try:
         assert len(text.strip().splitlines()) <= 10
         assert models.REGISTRY["digits"].label == "My digits network"

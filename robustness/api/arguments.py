@@ -56,6 +56,7 @@ def add_model(
     what: Any,
     *,
     labels: str | PathLike[str] | Sequence[str] | None = None,
+    templates: str | Sequence[str] | None = None,
     input_size: int | Sequence[int] | None = None,
     normalisation: str | Mapping[str, Any] | None = None,
     fit: str | None = None,
@@ -79,19 +80,21 @@ def add_model(
     ``what`` is a model file or SavedModel folder, a Keras model, a ``torch.nn.Module``, a folder in
     Hugging Face's format, ``"timm:NAME"`` with local ``weights``, or a function of normalised
     pixels, float32 (N, H, W, 3), that returns (N, classes). The other arguments are the
-    keys of ``models.toml``; ``labels`` may also be a list of names. With ``fit``, ``crop_pct``,
-    ``interpolation``, ``resize``, ``antialias`` or ``padding`` a model sees images so, at its own
-    input size; timm and Hugging Face say them, and one with classes of its own has the fit
-    ``squash`` unless one is given. ``preprocess`` is the ``transforms()`` of torchvision's weights,
-    which are read, or a function from one perturbed image at the input size, uint8 (H, W, 3), to
-    the array that the model gets a batch of; then Square is the only attack. ``calls`` limit the
-    calls of a function: ``batch``, ``timeout``, ``version``. Raises ``ParameterError`` for what is
-    missing or wrong, ``WeightsError`` for a model that cannot be used.
+    keys of ``models.toml``; ``labels`` may also be a list of names. A CLIP folder takes any
+    ``labels``, which ``templates`` such as "a photo of a {}." turn into prompts. With ``fit``,
+    ``crop_pct``, ``interpolation``, ``resize``, ``antialias`` or ``padding`` a model sees images
+    so, at its own input size; timm and Hugging Face say them, and one with classes of its own has
+    the fit ``squash`` unless one is given. ``preprocess`` is the ``transforms()`` of torchvision's
+    weights, which are read, or a function from one perturbed image at the input size, uint8
+    (H, W, 3), to the array that the model gets a batch of; then Square is the only attack.
+    ``calls`` limit the calls of a function: ``batch``, ``timeout``, ``version``. Raises
+    ``ParameterError`` for what is missing or wrong, ``WeightsError`` for a model that cannot be
+    used.
     """
     arguments = dict(locals())  # first of all, before there are other names
     values = {key: value for key, value in arguments.items() if key not in _NO_KEYS}
-    for key in ("padding", "features"):
-        if values[key] is not None:
+    for key in ("padding", "features", "templates"):
+        if values[key] is not None and not isinstance(values[key], str):
             values[key] = list(values[key])
     weights_file = None
     if weights is not None:

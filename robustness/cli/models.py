@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.files import read_regular, reading
 from robustness.base.text import counted, share
 from robustness.base.toml import parse_toml
 from robustness.cli import console
@@ -50,6 +51,7 @@ _PERTURBATION_FIELDS = (
     "source",
 )
 _REMEDY_FIELDS = ("name", "label", "kind", "against", "source")
+_LARGEST_TEMPLATES = 2**16  # bytes of a file of them
 _MOST_TRIALS = 4
 """Most normalisations that are printed of those tried on images."""
 
@@ -65,6 +67,11 @@ def add(parsers: Parsers) -> None:
     adding.add_argument("--name", metavar="N", default="", help="default: the file's name")
     for option, metavar, text in (
         ("--labels", "imagenet|FILE", "imagenet, or a file with one class per line"),
+        (
+            "--templates",
+            "TEXT|FILE",
+            "prompts of CLIP: 'a photo of a {}.', or a file, one per line",
+        ),
         ("--input-size", "PIXELS|HxW", "if the file has no fixed size"),
         ("--normalisation", "NAME|TABLE", "a name such as torch, or a TOML table"),
         ("--crop-pct", "SHARE", "kept of the resized image"),
@@ -265,6 +272,7 @@ def _readers() -> dict[str, Callable[[str], Any]]:
 
     return {
         "labels": _labels,
+        "templates": _templates,
         "input_size": parsed_size,
         "normalisation": _name_or_table,
         "fit": str,
@@ -282,6 +290,21 @@ def _labels(text: str) -> str:
     if text == "imagenet":
         return text
     return str(Path(text).resolve())  # models.toml may be read from another folder
+
+
+def _templates(text: str) -> list[str]:
+    """Read one template, or the lines of a file of them."""
+    if "{}" in text:
+        return [text]
+    with reading(text):
+        try:
+            lines = read_regular(Path(text), _LARGEST_TEMPLATES).decode("utf-8-sig").splitlines()
+        except (FileNotFoundError, UnicodeDecodeError) as error:
+            raise ParameterError(
+                "--templates: expected a text with {} for the label, or a text file with one per "
+                f"line, got {text!r}."
+            ) from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _crop_pct(text: str) -> float:

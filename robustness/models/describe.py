@@ -25,7 +25,14 @@ from robustness.models import torch
 from robustness.models.classifier import Classifier
 from robustness.models.conversion import describe_file, use_of
 from robustness.models.engine import Floats
-from robustness.models.formats import ENDINGS, MAX_BYTES, is_saved_model
+from robustness.models.formats import (
+    ENDINGS,
+    MAX_BYTES,
+    is_clip,
+    is_saved_model,
+    model_type,
+    templates_problem,
+)
 from robustness.models.graph import SIGMOID, are_logits, is_distribution
 from robustness.models.loaded import LOADED
 from robustness.models.metadata import (
@@ -79,6 +86,7 @@ from robustness.models.trials import (
     samples,
     trials,
 )
+from robustness.models.zero_shot import folder_facts
 
 WHOLE = "squash"
 """The fit of models with classes of their own: their images may be framed as nobody knows."""
@@ -205,14 +213,19 @@ def model_file(path: Path) -> Path:
     if not path.is_dir():
         _check_file(path)
         return path
-    if is_saved_model(path):
+    if is_saved_model(path) or is_clip(path):
         return path
     files = files_below(path)
     model_files = [file for file in files if file.suffix.lower() in ENDINGS]
     if len(model_files) != 1:
         names = ", ".join(file.name for file in model_files[:5]) or "none"
         advice = ""
-        if not model_files:
+        if not model_files and model_type(path):
+            advice = (
+                f" Of Hugging Face's folders only those of CLIP are added here, got "
+                f"{model_type(path)}: give others to api.add_model."
+            )
+        elif not model_files:
             advice = _advice(file.suffix.lower() for file in files)
         raise ParameterError(f"Expected one model ({', '.join(ENDINGS)}), got {names}.{advice}")
     _check_file(model_files[0])
@@ -256,7 +269,10 @@ def read_description(path: Path, choices: Mapping[str, Any], name: str) -> Descr
     labels_file = Path(choices.get("labels", ""))
     if labels_file.is_absolute():
         choices["labels"] = own_models.relative(labels_file)
-    facts = describe_file(path, shape_of(choices.get("input_size")))
+    if is_clip(path):
+        facts = folder_facts(path)
+    else:
+        facts = describe_file(path, shape_of(choices.get("input_size")))
     stated = dict(facts["entry"])
     sources = facts["told_by"]
     if sources.get("normalisation") == INPUT_TYPE:
@@ -446,6 +462,8 @@ def add_model(
     if name in REGISTRY and REGISTRY[name].group == OWN and name not in ADDED:
         raise ParameterError(f"{own_models.described_in()} describes a model called {name!r}.")
     given = {key: value for key, value in arguments.items() if value is not None}
+    if isinstance(given.get("templates"), str):
+        given["templates"] = [given["templates"]]
     preprocess = given.pop("preprocess", None)
     values, class_names = _with_label_file(name, given)
     known_keys = (*arguments, "weights", *CALL_KEYS)
@@ -464,12 +482,16 @@ def add_model(
         _check_preprocess(name, preprocess, text, values)
     if weights is not None and not is_timm:
         raise ParameterError(f'{name}: expected weights with "timm:NAME" only.')
+    if "templates" in values:
+        problem_of_templates = templates_problem(Path(text) if text else None)
+        if problem_of_templates:
+            raise ParameterError(f"{name}: {problem_of_templates}.")
     if is_timm:
         class_count = len(class_names) if class_names else None
         model = torch.open_timm(text.removeprefix(torch.TIMM), weights, class_count)
     elif text:
         path = Path(text).resolve()
-        if not torch.is_hugging_face(path):
+        if is_clip(path) or not torch.is_hugging_face(path):
             if calls:
                 raise ParameterError(f"{name}: expected {min(calls)} with a function only.")
             record = _record_of_file(name, path, values)
@@ -532,14 +554,17 @@ def _write_labels(name: str, class_names: Sequence[str]) -> str:
 def _record_of_file(name: str, path: Path, values: Mapping[str, Any]) -> ModelRecord:
     description = read_description(path, values, name)
     required = set(own_models.REQUIRED) - {"path"}
-    if description.missing or not required <= set(values):
+    # What a CLIP folder tells, its makers have written: nothing has to be found out.
+    is_told = is_clip(path) or required <= set(values)
+    if description.missing or not is_told:
         # Trying the model takes a while: it is left out where the user has given all values.
         description = try_out(description)
         proposed = dict(description.entry)
         if description.classes:
             proposed["labels"] = _write_labels(name, description.classes)
     else:
-        proposed = {key: description.entry[key] for key in FRAMING_KEYS if key in description.entry}
+        told_keys = description.entry if is_clip(path) else FRAMING_KEYS
+        proposed = {key: description.entry[key] for key in told_keys if key in description.entry}
     entry = {**proposed, **values, "path": str(path)}
     _check_complete(name, entry, "the file")
     _warn(name, description.warning)

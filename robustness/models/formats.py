@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from robustness.base.files import BoundedZip, Version, require_regular, version
+from robustness.base.validation import read_object
 
 MAX_BYTES = 8 * 2**30
 """The most bytes of a model and of its weights: two billion numbers of 32 bits."""
@@ -100,7 +101,8 @@ class ModelFormat:
 
     ``ending`` is that of its files, and ``weights_ending`` that of the files of weights that people
     upload with them. ``is_graph`` is whether OpenVINO reads the format; Keras reads the others.
-    ``runtime`` runs its files as they are deployed.
+    ``runtime`` runs its files as they are deployed. ``files`` are the names of those that are read
+    of a folder, as far as they are there; if empty, all are.
 
     These functions of a file raise ``OSError`` if they cannot read it: ``weights`` gives the names
     of its files of weights, relative to it, and ``numbers`` what it computes with. ``damage`` says
@@ -117,6 +119,7 @@ class ModelFormat:
     damage: Callable[[Path], str] = _no_damage
     metadata: Callable[[Path], Iterable[tuple[str, str]]] = _no_metadata
     runtime: Runtime | None = None
+    files: tuple[str, ...] = ()
 
 
 # --- TensorFlow Lite ------------------------------------------------------------------------------
@@ -591,6 +594,75 @@ SAVED_MODEL = ModelFormat(
 )
 """A folder, which Keras loads. It is a program: loading it may run anything."""
 
+# --- CLIP in Hugging Face's format ---------------------------------------------------------------
+
+CONFIG = "config.json"
+SAFETENSORS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+VOCABULARY = ("vocab.json", "merges.txt")
+"""The older notation of a tokenizer."""
+
+_OF_ONE_LIST = "CLIPForImageClassification"
+"""A classifier with a head of its own, whose configuration is that of CLIP, too."""
+
+CLIP = ModelFormat(
+    "CLIP",
+    "",
+    is_graph=False,
+    files=(
+        CONFIG,
+        SAFETENSORS,
+        TOKENIZER,
+        *VOCABULARY,
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ),
+)
+"""A folder of transformers with an image encoder and a text encoder, which torch exports."""
+
+
+def is_clip(folder: Path) -> bool:
+    """Whether ``folder`` holds a CLIP model, going by its configuration."""
+    return model_type(folder) == "clip"
+
+
+def templates_problem(path: Path | None) -> str:
+    """A clause that says why the model at ``path`` takes no templates; empty if it may.
+
+    None stands for a model that is no file. What is not there is told when the model is used.
+    """
+    found = "another model"
+    if path is not None:
+        if not os.path.exists(path) or is_clip(path):
+            return ""
+        found = model_type(path) or path.name
+    return (
+        f"expected templates with a CLIP folder only, whose {CONFIG} says model_type clip, got "
+        f"{found}"
+    )
+
+
+def model_type(folder: Path) -> str:
+    """The type of model that the configuration of ``folder`` states.
+
+    Empty without one, and for a classifier of images, whose head knows one list of classes.
+    """
+    config = folder / CONFIG
+    try:
+        return _cached_type(config, version(config))
+    except (OSError, ValueError, TypeError, RecursionError):  # it may hold anything
+        return ""
+
+
+@lru_cache(maxsize=32)
+def _cached_type(config: Path, _version: Version) -> str:
+    values = read_object(config)
+    if _OF_ONE_LIST in (values.get("architectures") or ()):
+        return ""
+    return str(values.get("model_type", ""))
+
+
 # --- all formats ----------------------------------------------------------------------------------
 
 FORMATS = (ONNX, TFLITE, OPENVINO, KERAS)
@@ -606,6 +678,8 @@ def format_of(path: Path) -> ModelFormat:
     """The format of the file or folder ``path``, by its name; Keras for an unknown ending."""
     # Unlike methods of Path, those of os.path are False for a path that may not be entered.
     if os.path.isdir(path):
+        if is_clip(path):
+            return CLIP
         return SAVED_MODEL
     for model_format in FORMATS:
         if model_format.ending == path.suffix.lower():
@@ -628,9 +702,13 @@ def is_quantised(path: Path) -> bool:
 def all_files(path: Path) -> tuple[Path, ...]:
     """The file ``path`` and the files of weights in its folder that belong to it.
 
+    Of a folder whose format names its files, these.
     Missing files are left out. If ``path`` cannot be read, it is returned alone: who loads it will
     say what is wrong with it.
     """
+    names = format_of(path).files
+    if names:
+        return tuple(path / name for name in names if os.path.isfile(path / name))
     weight_files = []
     try:
         for _, file in _weights(path):

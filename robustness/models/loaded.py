@@ -22,7 +22,7 @@ from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.images.framing import STUDY_SIDE
 from robustness.models.classifier import Classifier
-from robustness.models.conversion import graph_pass, inspect_and_convert, place, use_of
+from robustness.models.conversion import graph_pass, place, use_of
 from robustness.models.engine import (
     PARALLEL_MODELS,
     TENSORFLOW,
@@ -38,6 +38,7 @@ from robustness.models.record import REGISTRY, ModelRecord, PythonCall, UserFile
 from robustness.models.replay import ReplayedPass
 from robustness.models.torch import as_graph, open_reference
 from robustness.models.weights import digest, require, size, state
+from robustness.models.zero_shot import convert
 
 Answer = TypeVar("Answer")
 
@@ -139,7 +140,7 @@ class Loaded:
         file = record.weights.own
         if file and file.call:
             return self._built_of_code(key, record, file, file.call)
-        write = build_and_write if record.weights.read else inspect_and_convert
+        write = build_and_write if record.weights.read else convert
         openvino_pass = graph_pass(
             record,
             key.weights,

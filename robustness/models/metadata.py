@@ -19,7 +19,7 @@ from robustness.base.text import folded
 from robustness.base.validation import read_object
 from robustness.images.framing import PIL, Framing, check_framing
 from robustness.models.catalogue import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
-from robustness.models.formats import Quantisation, format_of
+from robustness.models.formats import CONFIG, Quantisation, format_of
 from robustness.models.graph import SIGMOID, FileFacts, Shape
 from robustness.models.record import Normalisation, imagenet
 
@@ -46,8 +46,9 @@ FRAMING_KEYS = tuple(key for key in Framing._fields if key != "side")
 """The keys of ``models.toml`` that say how images become the input."""
 
 OF_BYTES = "0..255"
-CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"
+"""Where newer transformers write the preprocessing, beside that of texts."""
 
 _TIMM_FITS = {"center": "crop", "squash": "squash", "border": "letterbox"}
 _LEAST_SQUASHED_SIDE = 384
@@ -231,8 +232,8 @@ def _statements(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
             normalisation = of_integers(quantised_input)
             yield {"normalisation": value_of(normalisation)}, "the quantisation of its input"
     with suppress(Exception):
-        preprocessor = read_object(path.parent / PREPROCESSOR)
-        yield hugging_face_entry(preprocessor), PREPROCESSOR
+        preprocessor, name = _read_preprocessor(path.parent)
+        yield hugging_face_entry(preprocessor), name
     with suppress(Exception):
         config: dict[str, Any] = {}
         for key, text in format_of(path).metadata(path):
@@ -338,11 +339,24 @@ def _hugging_face_framing(config: Mapping[str, Any]) -> Framing:
     return Framing(fit, side, share, interpolation, resize=PIL)
 
 
+def _read_preprocessor(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """The preprocessing of images that ``folder`` states, and the file that states it.
+
+    Raises ``OSError``, ``ValueError`` or ``KeyError`` where none does.
+    """
+    with suppress(FileNotFoundError):
+        return read_object(folder / PREPROCESSOR), PREPROCESSOR
+    config = read_object(folder / PROCESSOR)["image_processor"]
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{PROCESSOR} holds no image_processor")
+    return config, PROCESSOR
+
+
 def hugging_face_shape(folder: Path) -> Shape | None:
-    """The size in ``preprocessor_config.json``: of the crop, or else of the resized image."""
+    """The size that the preprocessing states: of the crop, or else of the resized image."""
     try:
-        config = read_object(folder / PREPROCESSOR)
-    except (OSError, ValueError):
+        config, _ = _read_preprocessor(folder)
+    except (OSError, ValueError, KeyError):
         return None
     for size in (config.get("crop_size"), config.get("size")):
         if isinstance(size, dict):

@@ -2,7 +2,7 @@
 
 [digits]
 path = "digits.onnx"         # or .tflite, OpenVINO's .xml, .keras, a SavedModel folder
-labels = "digits.txt"        # one class per line, or "imagenet"
+labels = "digits.txt"        # one class per line, or "imagenet", or a list of names
 input_size = 32              # pixels; [height, width] if not square
 normalisation = "0..1"       # or "-1..1", "0..255", "torch", "caffe", or a table
 fit = "squash"               # how images become its input; also crop_pct, interpolation, resize
@@ -21,14 +21,22 @@ import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, InstanceOf, Strict, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    Strict,
+    ValidationInfo,
+    model_validator,
+)
 
 from robustness.base import settings
 from robustness.base.errors import ParameterError, UnknownNameError
@@ -46,6 +54,7 @@ from robustness.base.text import did_you_mean
 from robustness.base.toml import MAX_BYTES, parse_toml, read_toml
 from robustness.base.validation import RefusedError, StrictTable, as_refusal, checked, expected
 from robustness.images.framing import STUDY_FRAMING, Framing
+from robustness.models.formats import templates_problem
 from robustness.models.loaded import LOADED
 from robustness.models.metadata import FRAMING_KEYS, NORMALISATIONS, size_of
 from robustness.models.record import (
@@ -54,15 +63,19 @@ from robustness.models.record import (
     FUNCTION,
     OWN,
     REGISTRY,
+    TEMPLATE,
     CallOptions,
     CheckPicture,
     LabelledAccuracy,
+    Labels,
     ModelRecord,
     Normalisation,
     Origin,
     PythonCall,
     UserFile,
+    check_class_names,
     imagenet,
+    named_classes,
     read_labels,
 )
 from robustness.models.sources import user_file
@@ -297,6 +310,21 @@ class PreprocessingKeys(StrictTable):
         return stated
 
 
+MOST_TEMPLATES = 100
+"""Of a model; the paper has 80 for ImageNet."""
+
+LONGEST_TEMPLATE = 200
+
+
+def _check_template(text: str) -> str:
+    if text.count("{}") != 1 or len(text) > LONGEST_TEMPLATE:
+        raise ValueError(text)
+    return text
+
+
+Template = Annotated[str, AfterValidator(_check_template)]
+
+
 class ModelTable(PreprocessingKeys, CallOptions):
     """A model's table in the file; the keys are in the order in which they are documented."""
 
@@ -307,10 +335,18 @@ class ModelTable(PreprocessingKeys, CallOptions):
         expected('"module:name"'),
     ] = None
     labels: Annotated[
-        Literal["imagenet"] | LocatedPath,
+        Literal["imagenet"] | list[str] | LocatedPath,
         Field(union_mode="left_to_right"),
-        expected('"imagenet" or a file with one class per line'),
+        expected('"imagenet", a list of names, or a file with one class per line'),
     ]
+    templates: Annotated[
+        list[Template],
+        Field(min_length=1, max_length=MOST_TEMPLATES),
+        expected(
+            f"a list of 1 to {MOST_TEMPLATES} texts of up to {LONGEST_TEMPLATE} characters, each "
+            'with {} once, such as "a photo of a {}."'
+        ),
+    ] = Field(default=[TEMPLATE])
     input_size: Annotated[
         Side | Annotated[tuple[Side, Side], Strict(False)],
         Field(union_mode="left_to_right"),
@@ -362,6 +398,13 @@ class ModelTable(PreprocessingKeys, CallOptions):
         call_keys = self.model_fields_set.intersection(CALL_KEYS)
         if self.path and call_keys:
             raise RefusedError(f"expected {min(call_keys)} with a function only")
+        if "templates" in self.model_fields_set:
+            problem = templates_problem(self.path)
+            if problem:
+                raise RefusedError(problem)
+        if isinstance(self.labels, list):
+            with as_refusal():
+                check_class_names(self.labels, "labels", "name")
         return self
 
     def file(self, folder: Path) -> UserFile:
@@ -370,7 +413,9 @@ class ModelTable(PreprocessingKeys, CallOptions):
         if self.features != "auto":
             features = tuple(dict.fromkeys(self.features))  # each layer once, in their order
         if self.path:
-            return UserFile(self.path, self.output, features, self.runtime)
+            return UserFile(
+                self.path, self.output, features, self.runtime, templates=tuple(self.templates)
+            )
         reference = self.function or ""
         options = CallOptions(**{key: getattr(self, key) for key in CALL_KEYS})
         call = PythonCall(reference, folder, options=options)
@@ -387,7 +432,6 @@ def _record(name: str, table: ModelTable, folder: Path) -> ModelRecord:
         height, width = table.input_size
     else:
         height = width = table.input_size
-    labels = imagenet if table.labels == "imagenet" else partial(read_labels, table.labels)
     check_pictures: tuple[CheckPicture, ...] = ()
     if table.check is not None:
         check_pictures = (CheckPicture(table.check.image, (table.check.class_,)),)
@@ -408,9 +452,22 @@ def _record(name: str, table: ModelTable, folder: Path) -> ModelRecord:
         origin=table.origin,
         accuracy=table.accuracy,
         by_default=table.default,
-        labels=labels,
+        labels=_labels(name, table.labels),
         check_pictures=check_pictures,
     )
+
+
+def _labels(name: str, stated: str | list[str] | Path) -> Callable[[], Labels]:
+    if isinstance(stated, list):
+        return partial(_listed_labels, name, tuple(stated))
+    if isinstance(stated, Path):
+        return partial(read_labels, stated)
+    return imagenet
+
+
+@lru_cache(maxsize=16)
+def _listed_labels(name: str, class_names: tuple[str, ...]) -> Labels:
+    return named_classes(name, class_names)
 
 
 def _title(name: str, title: str | None) -> str:
@@ -568,7 +625,7 @@ def add(
             text += "\n" if text.endswith("\n") else "\n\n"
         # Before anything is written: the file must be readable again with the new table.
         _tables(file, text + entry_text(name, values))
-        labels_file = file.parent / values.get("labels", "")
+        labels_file = file.parent / label_file(name)
         labels_content = lines(classes)
         if classes:
             _check_labels_file(labels_file, labels_content)
@@ -656,7 +713,10 @@ def _remove_labels_file(name: str, folder: Path, tables: Mapping[str, Any]) -> N
     """Remove the file of classes that adding ``name`` wrote, unless another model uses it."""
     written_file = folder / label_file(name)
     labels = _values_of_key("labels", tables)
-    users = [model for model, path in labels.items() if path and folder / path == written_file]
+    users = []
+    for model, path in labels.items():
+        if isinstance(path, str) and folder / path == written_file:
+            users.append(model)
     if users == [name] and labels[name] == written_file.name:
         written_file.unlink(missing_ok=True)
 

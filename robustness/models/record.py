@@ -314,6 +314,10 @@ class PythonCall:
     options: CallOptions = field(default_factory=CallOptions)
 
 
+TEMPLATE = "a photo of a {}."
+"""The prompt of a class unless others are given: Radford et al., ICML 2021, section 3.1.4."""
+
+
 @dataclass(frozen=True)
 class UserFile:
     """A whole model of the user's on this machine, and how its output is read.
@@ -322,7 +326,8 @@ class UserFile:
     model in Python, which is called as ``call`` says. ``output`` is "probabilities" or "logits".
     ``features`` are the layers to compare, shallow to deep; if empty, they are chosen
     automatically. ``runtime`` is "native" or "openvino"; if empty, quantised files run in the
-    runtime of their format and all others in OpenVINO. ``kind`` is the kind of network in Python
+    runtime of their format and all others in OpenVINO. ``templates`` make prompts of the classes of
+    a CLIP folder; other models have none. ``kind`` is the kind of network in Python
     that the file was exported from, if any. ``content`` is a digest of what the file holds, for
     exports whose bytes differ each time.
     """
@@ -331,6 +336,7 @@ class UserFile:
     output: str
     features: tuple[str, ...]
     runtime: str = ""
+    templates: tuple[str, ...] = ()
     kind: str = ""
     content: str = ""
     call: PythonCall | None = None

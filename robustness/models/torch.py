@@ -40,11 +40,10 @@ from robustness.images.framing import Framing, study_image
 from robustness.models.classifier import Classifier
 from robustness.models.conversion import use_of
 from robustness.models.engine import Floats, first_line
-from robustness.models.formats import MAX_BYTES
+from robustness.models.formats import CONFIG, MAX_BYTES, SAFETENSORS
 from robustness.models.frameworks import silent_export
-from robustness.models.graph import probabilities_of
+from robustness.models.graph import Use, probabilities_of
 from robustness.models.metadata import (
-    CONFIG,
     hugging_face_shape,
     shape_of,
     size_of,
@@ -58,7 +57,6 @@ from robustness.models.weights import file_digest
 
 TORCH_MODULE = "torch module"
 TIMM = "timm:"
-SAFETENSORS = "model.safetensors"
 
 LEAST_TIMM = (1, 0, 26)
 """From here on timm reads checkpoints without running code in them."""
@@ -343,31 +341,11 @@ def open_hugging_face(folder: Path) -> LiveModel:
     Raises ``ParameterError`` without the package, ``WeightsError`` for a folder that cannot be
     used.
     """
-    for name in ("transformers", "torch"):
-        package(name)  # that one is missing is no fault of the folder
-    weights = folder / SAFETENSORS
-    if not weights.is_file():
-        raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
-    _check_size(weights)
-    _check_header(weights)
-    try:
-        config, network, missing_tensors = _read_hugging_face(folder, weights)
-    except Exception as error:  # it raises anything for a folder that is none
-        if "trust_remote_code" in str(error):
-            reason = "transformers does not know its architecture"
-        else:
-            first_sentence = " ".join(str(error).split()).partition(". ")[0]
-            reason = first_sentence[:300].removesuffix(".")
-        raise WeightsError(
-            f"{folder} cannot be used as an image classifier: {reason}. Code of its own is never "
-            "run."
-        ) from error
-    if missing_tensors:
-        raise WeightsError(
-            f"{weights} lacks {missing_tensors[0]} and {len(missing_tensors) - 1} more tensors."
-        )
+    config, network = read_hugging_face(
+        folder, "AutoModelForImageClassification", "an image classifier"
+    )
     model = open_module(network)
-    entry = {**model.entry, **stated_entry(weights)[0], "output": "logits"}
+    entry = {**model.entry, **stated_entry(folder / SAFETENSORS)[0], "output": "logits"}
     shape = hugging_face_shape(folder) or shape_of(getattr(config, "image_size", None))
     if shape:
         entry["input_size"] = size_of(*shape)
@@ -381,7 +359,37 @@ def open_hugging_face(folder: Path) -> LiveModel:
     )
 
 
-def _read_hugging_face(folder: Path, weights: Path) -> tuple[Any, Any, list[str]]:
+def read_hugging_face(folder: Path, network_type: str, kind: str) -> tuple[Any, Any]:
+    """The configuration and the network in ``folder``, built by a class of transformers.
+
+    Errors call the network a ``kind``. Raises as ``open_hugging_face`` does.
+    """
+    for name in ("transformers", "torch"):
+        package(name)  # that one is missing is no fault of the folder
+    weights = folder / SAFETENSORS
+    if not weights.is_file():
+        raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
+    _check_size(weights)
+    _check_header(weights)
+    try:
+        config, network, missing_tensors = _read_safely(folder, weights, network_type)
+    except Exception as error:  # it raises anything for a folder that is none
+        if "trust_remote_code" in str(error):
+            reason = "transformers does not know its architecture"
+        else:
+            first_sentence = " ".join(str(error).split()).partition(". ")[0]
+            reason = first_sentence[:300].removesuffix(".")
+        raise WeightsError(
+            f"{folder} cannot be used as {kind}: {reason}. Code of its own is never run."
+        ) from error
+    if missing_tensors:
+        raise WeightsError(
+            f"{weights} lacks {missing_tensors[0]} and {len(missing_tensors) - 1} more tensors."
+        )
+    return config, network
+
+
+def _read_safely(folder: Path, weights: Path, network_type: str) -> tuple[Any, Any, list[str]]:
     """The configuration and the network in ``folder``, and the tensors that ``weights`` lacks.
 
     What would take more memory than the file holds is refused before it is built. Raises
@@ -389,41 +397,48 @@ def _read_hugging_face(folder: Path, weights: Path) -> tuple[Any, Any, list[str]
     """
     transformers = package("transformers")
     torch = package("torch")
-    classifier_type = transformers.AutoModelForImageClassification
+    factory = getattr(transformers, network_type)
     local = {"local_files_only": True, "trust_remote_code": False}
     for value in json_values(read_object(folder / CONFIG)):
         if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
             raise WeightsError(
                 f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"
             )
-    with _offline(), _at_most_parts(torch):
+    with offline(), _at_most_parts(torch):
         config = transformers.AutoConfig.from_pretrained(str(folder), **local)
         if config.model_type == "timm_wrapper":
             _check_timm(config.architecture, config.model_args)
         with torch.device("meta"):  # takes no memory
-            network = classifier_type.from_config(config)
+            network = factory.from_config(config)
         parameter_count = sum(parameter.numel() for parameter in network.parameters())
         if parameter_count > weights.stat().st_size:  # a parameter takes a byte at least
             raise WeightsError(
                 f"its {CONFIG} describes {parameter_count:,} parameters, more than {SAFETENSORS} "
                 "holds"
             )
-        network, report = classifier_type.from_pretrained(
+        if int(transformers.__version__.partition(".")[0]) >= 5:
+            local["use_kernels"] = False  # layers from the hub, in place of those of the network
+        network, report = factory.from_pretrained(
             str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
         )
     return config, network, sorted(report["missing_keys"])
 
 
 @contextmanager
-def _offline() -> Iterator[None]:
-    """Keep Hugging Face's packages from making requests within the context."""
+def offline() -> Iterator[None]:
+    """Keep Hugging Face's packages from making requests, and from drawing progress bars."""
     constants = package("huggingface_hub").constants
-    before = constants.HF_HUB_OFFLINE
+    logging = package("transformers").utils.logging
+    was_offline = constants.HF_HUB_OFFLINE
+    had_bars = logging.is_progress_bar_enabled()
     constants.HF_HUB_OFFLINE = True
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = before
+        constants.HF_HUB_OFFLINE = was_offline
+        if had_bars:
+            logging.enable_progress_bar()
 
 
 @contextmanager
@@ -648,15 +663,25 @@ def as_graph(
         else:
             reason = f"{type(error).__name__}: {first_line(error)}"
         return f"its graph could not be exported ({reason.removesuffix('.')})"
+    difference = difference_of_graph(model, classifier, use_of(record, classifier.side))
+    if difference:
+        return difference
+    return classifier
+
+
+def difference_of_graph(model: LiveModel, classifier: Classifier, use: Use) -> str:
+    """A clause that says how ``classifier``, of the exported graph, differs from ``model``.
+
+    Both predict varied images; ``use`` says how the model is asked. Empty if they agree.
+    """
     images = _varied_images(classifier.side)
-    use = use_of(record, classifier.side)
     pixels = model_pixels(images, use)
     answers = np.concatenate([as_array(model.ask(image[None])) for image in pixels])
     differences = np.abs(probabilities_of(answers, use) - classifier(images).probabilities)
     largest = differences.max()
     if largest > _TOLERANCE:
         return f"the exported graph predicts differently (probabilities differ by {largest:.2g})"
-    return classifier
+    return ""
 
 
 def _varied_images(side: int) -> Floats:

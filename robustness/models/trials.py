@@ -18,12 +18,13 @@ from robustness.base.text import are
 from robustness.images.decoding import REGISTRY as SAMPLES
 from robustness.images.decoding import sample_bytes
 from robustness.images.framing import OPENCV, PIL, Framing, read_file, study_image
-from robustness.models.conversion import inspect_and_convert, use_of, written_pass
+from robustness.models.conversion import use_of, written_pass
 from robustness.models.engine import Floats, ForwardPass
 from robustness.models.graph import factors
 from robustness.models.metadata import NORMALISATIONS, value_of
 from robustness.models.passes import NativePass, native_pass
 from robustness.models.record import IMAGENET_PICTURES, Labels, ModelRecord, Normalisation, imagenet
+from robustness.models.zero_shot import convert
 
 MOST_IMAGES = 200
 _MOST_BYTES = 2**28
@@ -184,7 +185,7 @@ def asks(record: ModelRecord) -> Callable[[Floats, Normalisation], Floats]:
 def _pass(record: ModelRecord, side: int) -> ForwardPass:
     """The forward pass of ``record`` for study images of ``side``, by the file's own runtime."""
     with tempfile.TemporaryDirectory() as folder:
-        save = partial(inspect_and_convert, record, side)
+        save = partial(convert, record, side)
         by_openvino = written_pass(Path(folder) / "network.xml", save)
         return native_pass(record, use_of(record, side), by_openvino)
 

@@ -41,7 +41,7 @@ from robustness.base.files import (
     version,
 )
 from robustness.base.text import counted, in_bytes
-from robustness.models.formats import MAX_BYTES, all_files, is_quantised
+from robustness.models.formats import CLIP, MAX_BYTES, all_files, is_quantised
 from robustness.models.record import OFFLINE, OWN, REGISTRY, STUDY, ModelRecord, UserFile, Weights
 
 SUMS = "SHA256SUMS"
@@ -222,7 +222,7 @@ def is_calibrated(digest: str) -> bool:
 def _own_digest(record: ModelRecord, file: UserFile) -> str:
     """The hash of the user's model, and of how it is used, which changes its predictions, too."""
     # The hash is that of the tuple's repr, so the order and the types of its items count. The last
-    # three are left out where they say nothing.
+    # four are left out where they say nothing.
     use: list[Any] = [
         record.input_shape or record.input_size,
         record.normalisation,
@@ -236,12 +236,14 @@ def _own_digest(record: ModelRecord, file: UserFile) -> str:
         use.append("not rescaled")
     if file.variant:
         use.append(file.variant)
+    if record.weights.format is CLIP:
+        use.append((file.templates, record.labels().key))
     use_digest = hashlib.sha256(repr(tuple(use)).encode()).hexdigest()[:8]
-    content = file.content or _files_digest(all_files(file.path))
+    content = file.content or files_digest(all_files(file.path))
     return f"{file.kind} {content}+{use_digest}".lstrip()
 
 
-def _files_digest(paths: Sequence[Path]) -> str:
+def files_digest(paths: Sequence[Path]) -> str:
     """The hash of one file or folder, or of the hashes of several."""
     digests = [content_digest(path, None) for path in paths]
     if len(digests) == 1:

@@ -26,13 +26,13 @@ def opened(tmp_path: Path, models_folder: Path, monkeypatch: pytest.MonkeyPatch)
     """Names of the models that were converted; the cache is empty."""
     monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "cache"))
     names: list[str] = []
-    real = loaded.inspect_and_convert
+    real = loaded.convert
 
-    def inspect_and_convert(record: models.ModelRecord, *arguments: Any) -> Any:
+    def convert(record: models.ModelRecord, *arguments: Any) -> Any:
         names.append(record.name)
         return real(record, *arguments)
 
-    monkeypatch.setattr(loaded, "inspect_and_convert", inspect_and_convert)
+    monkeypatch.setattr(loaded, "convert", convert)
     return names
 
 
