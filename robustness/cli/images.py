@@ -508,7 +508,7 @@ def break_command(options: argparse.Namespace) -> None:
     from robustness.matching.domain import open_domain
     from robustness.measure.labels import true_class
     from robustness.measure.request import domain_spec
-    from robustness.measure.search import SmallestBreak, Tried, smallest_breaks
+    from robustness.measure.search import Progress, SmallestBreak, smallest_breaks
 
     if options.to is not None:
         report.format_of(options.to)  # now rather than after all the work
@@ -521,14 +521,13 @@ def break_command(options: argparse.Namespace) -> None:
     original = picture(options, options.image, list(spec.by_framing))
     console.progress(f"loading {', '.join(model_names)} ...")
     breaks: list[SmallestBreak] = []
-    progress: dict[str, Tried] = {}
+    progress = Progress(len(model_names))
     for event in smallest_breaks(original, domain, model_names, seed=spec.seed):
         if isinstance(event, SmallestBreak):
             breaks.append(event.labelled(known_class))
         else:
-            progress[event.model] = event
-            done = sum(tried.done for tried in progress.values())
-            console.phase("searching", done, len(model_names) * event.total)
+            progress.note(event)
+            console.phase("searching", progress.done, progress.total)
     console.end_progress()
     answer = report.of_breaks(domain, original, breaks)
     written = []

@@ -11,7 +11,6 @@ tried ones.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -47,8 +46,7 @@ _STEPS_OF_STRENGTH = (0.08, 0.04, 0.02, 0.01, TOLERANCE)
 
 _BATCH = 24
 _DESCENT = 80
-_DESCENT_BATCHES = 8
-"""Compositions that a descent tries, as a rule, and in how many batches; for the progress."""
+"""Compositions that a descent tries, as a rule; for the progress."""
 
 _DIGITS = 6
 """Digits of sizes and strengths after the point."""
@@ -62,11 +60,35 @@ _Steps = Generator[list[Point], Sequence[float], None]
 
 @dataclass(frozen=True)
 class Tried:
-    """Progress: a model has predicted ``done`` compositions, of about ``total``."""
+    """Progress: a model has predicted ``done`` compositions, of about ``total`` so far as known."""
 
     model: str
     done: int
     total: int
+
+
+class Progress:
+    """How far the searches of a number of ``models`` are, together."""
+
+    def __init__(self, models: int) -> None:
+        self._models = models
+        self._tried: dict[str, Tried] = {}
+
+    def note(self, tried: Tried) -> None:
+        self._tried[tried.model] = tried
+
+    @property
+    def done(self) -> int:
+        return sum(tried.done for tried in self._tried.values())
+
+    @property
+    def total(self) -> int:
+        """About how many compositions all models predict; 0 before the first is noted."""
+        known = sum(tried.total for tried in self._tried.values())
+        if not self._tried:
+            return 0
+        # Those that have not begun are expected to take as long as the others.
+        return round(known * self._models / len(self._tried))
 
 
 @dataclass(frozen=True)
@@ -112,16 +134,6 @@ class SmallestBreak:
         return {"found": self.found, "size": self.size, "tried": self.tried, **self.row.as_row()}
 
 
-def expected_count(domain: Domain) -> int:
-    """About how many compositions the search tries for each model."""
-    return len(survey(domain)) + _STARTS * _DESCENT
-
-
-def expected_batches(domain: Domain) -> int:
-    """About how often the search reports its progress for each model."""
-    return math.ceil(len(survey(domain)) / _BATCH) + _STARTS * _DESCENT_BATCHES
-
-
 def survey(domain: Domain) -> list[Point]:
     """Return the compositions that the search tries first, the smallest first, each once."""
     ranges = domain.ranges
@@ -161,12 +173,14 @@ class CompositionSearch:
     """The search in a ``domain``, whatever predicts.
 
     ``steps`` yields compositions, and is sent by how much the original class leads under each:
-    below 0 the prediction has changed. ``best`` is the result so far.
+    below 0 the prediction has changed. ``best`` is the result so far, and ``expected`` about how
+    many compositions it will have tried.
     """
 
     def __init__(self, domain: Domain) -> None:
         self.domain = domain
         self.leads: dict[Point, float] = {}
+        self.expected = len(survey(domain)) + _STARTS * _DESCENT
         self._ranges = domain.ranges
 
     @property
@@ -186,7 +200,9 @@ class CompositionSearch:
     def steps(self) -> _Steps:
         """Yield the compositions to try, at most ``_BATCH`` at once."""
         yield from self._survey()
-        for start in self._starts():
+        starts = self._starts()
+        for index, start in enumerate(starts):
+            self.expected = len(self.leads) + (len(starts) - index) * _DESCENT
             yield from self._descend(start)
 
     def _changed(self) -> list[Point]:
@@ -206,8 +222,12 @@ class CompositionSearch:
         for start in range(0, len(points), _BATCH):
             batch = points[start : start + _BATCH]
             changed = self._changed()
-            if changed and sum(batch[0]) > _MARGIN * sum(changed[0]):
-                return
+            if changed:
+                largest = _MARGIN * sum(changed[0])
+                if sum(batch[0]) > largest:
+                    return
+                left = sum(sum(point) <= largest for point in points[start:])
+                self.expected = start + left + _STARTS * _DESCENT
             yield from self._try(batch)
 
     def _starts(self) -> list[Point]:
@@ -315,7 +335,6 @@ class _ModelSearch:
         self._load = load
         self._search = CompositionSearch(domain)
         self._steps = self._search.steps()
-        self._total = expected_count(domain)
         self._clean = self._classifier(picture.image[None])
         self.points = next(self._steps, [])
 
@@ -339,7 +358,9 @@ class _ModelSearch:
     @property
     def progress(self) -> Tried:
         done = len(self._search.leads)
-        return Tried(self.model, done, max(done, self._total))
+        if not self.points:  # it has ended
+            return Tried(self.model, done, done)
+        return Tried(self.model, done, max(done, self._search.expected))
 
     def result(self) -> SmallestBreak:
         conditions = (self._search.condition(self._search.best),)

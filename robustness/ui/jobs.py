@@ -373,17 +373,23 @@ class Work:
         total: int,
         said: Callable[[int, float], str] | None = None,
         places: Sequence[DeltaGenerator] = (),
+        share_after: Callable[[Item], float] | None = None,
     ) -> Iterator[Item]:
         """Yield ``items`` while a bar shows the share of ``total`` and the time left.
 
-        ``said`` makes the bar's text from the number of items and their share. Items are made in
-        turns of this session, as other sessions want the same cores.
+        ``said`` makes the bar's text from the number of items and their share. ``share_after``
+        returns the share that is done after an item, for items that are not alike. Items are made
+        in turns of this session, as other sessions want the same cores.
         """
         pace = Pace(Unit("steps"), total, overall=True)
+        share = 0.0
         with self.bar(f"{self.what}: loading the models …", places) as show:
             for count, item in enumerate(TURNS.in_parts(items, session()), start=1):
-                pace.note(count)
-                share = min(1.0, count / total)
+                if share_after is None:
+                    share = min(1.0, count / total)
+                else:
+                    share = max(share, min(1.0, share_after(item)))  # the bar never goes back
+                pace.note(share * total)
                 if said is not None:
                     text = said(count, share)
                 else:
@@ -408,7 +414,7 @@ class CachedWork(Work):
     """Work on ``picture``, if there is one; its results are cached for all sessions under its key.
 
     ``events`` starts it on the image without its name and yields about ``total`` items; those of
-    the types ``results`` are cached. ``said`` is as in ``with_progress``.
+    the types ``results`` are cached. ``said`` and ``share_after`` are as in ``with_progress``.
     """
 
     picture: Picture | None
@@ -416,6 +422,7 @@ class CachedWork(Work):
     total: int
     results: tuple[type, ...] = (object,)
     said: Callable[[int, float], str] | None = None
+    share_after: Callable[[Any], float] | None = None
 
     @property
     def cached(self) -> list[Any] | None:
@@ -469,7 +476,9 @@ class CachedWork(Work):
         """Compute and cache the results, with progress in ``places``."""
         # Without the name, as other sessions may have the same image by another name.
         picture = replace(self.picture, name="") if self.picture else None
-        events = self.with_progress(self.events(picture), self.total, self.said, places)
+        events = self.with_progress(
+            self.events(picture), self.total, self.said, places, self.share_after
+        )
         results = [event for event in events if isinstance(event, self.results)]
         RESULT_CACHE.put(self.key, results)
         return self._named(results)

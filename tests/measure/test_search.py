@@ -13,7 +13,7 @@ import pytest
 from robustness import api
 from robustness.cli import main
 from robustness.measure.domain import Domain, domain_of, read_domain
-from robustness.measure.search import CompositionSearch, Point, survey
+from robustness.measure.search import CompositionSearch, Point, Progress, Tried, survey
 from robustness.report.search import answer
 
 NAMES = ("fog", "gaussian_noise", "darkness", "jpeg_compression")
@@ -90,6 +90,15 @@ def test_lowering_any_perturbation_of_the_result_to_the_beginning_of_its_range_k
         for index, low in enumerate(lows):
             lowered = (*found[:index], low, *found[index + 1 :])
             assert lowered == found or lead(lowered) >= 0
+
+
+def test_the_progress_of_several_models_ends_where_all_of_them_have_ended() -> None:
+    progress = Progress(2)
+    progress.note(Tried("first", done=24, total=100))
+    assert (progress.done, progress.total) == (24, 200), "the second may take as long"
+    progress.note(Tried("second", done=50, total=50))
+    progress.note(Tried("first", done=80, total=80))
+    assert progress.done == progress.total == 130
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from robustness.matching.domain import PRESETS, propose
 from robustness.measure.condition import Condition
 from robustness.measure.domain import Domain
 from robustness.measure.request import version_for
-from robustness.measure.search import SmallestBreak, expected_batches, smallest_breaks
+from robustness.measure.search import Progress, SmallestBreak, Tried, smallest_breaks
 from robustness.report.search import QUESTION, answer, in_order, note
 from robustness.report.tables import verdict
 from robustness.ui import draw, shared
@@ -85,14 +85,22 @@ def _search(
         return []
     if not model_names:
         return []
+    progress = Progress(len(model_names))
+
+    def share_after(event: Tried | SmallestBreak) -> float:
+        if isinstance(event, Tried):
+            progress.note(event)
+        return progress.done / progress.total
+
     work = CachedWork(
         what="Searching",
         key=work_key(f"break {domain.digest}", picture, model_names, [_NOTHING], seed),
         picture=picture,
         events=lambda nameless: smallest_breaks(nameless, domain, model_names, seed=seed),
-        total=len(model_names) * expected_batches(domain),
+        total=1,
         results=(SmallestBreak,),
         said=lambda _count, done: f"Searching: {share(done, 0)}",
+        share_after=share_after,
     )
     found = work.on_request(
         "Search",
