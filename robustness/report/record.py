@@ -436,14 +436,19 @@ def _image_facts(manifest: RecordManifest) -> Facts:
         chosen = f"the first {images.limit:,}"
     if images.sample is not None:
         chosen = f"up to {images.sample:,} of {chosen}, drawn at random with seed {images.seed}"
+    labelled = ""
+    labelling = ""
+    if not manifest.score:
+        labelled = f"{images.labelled:,}"
+        labelling = _LABELLINGS.get(images.labelling, images.labelling)
     return _filled(
         {
             "Source": images.source,
             "Evaluated": f"{images.evaluated:,}",
-            "With a class": f"{images.labelled:,}",
+            "With a class": labelled,
             "Left out, unreadable": f"{images.unreadable:,}",
             "Chosen": f"{images.chosen:,}: {chosen}",
-            "Classes": _LABELLINGS.get(images.labelling, images.labelling),
+            "Classes": labelling,
             "Digest of the list": images.digest,
             "Digest of the pixels": images.content or "",
             "Seed": str(images.seed),
@@ -744,7 +749,7 @@ def of_record(figures: RunFigures, since: Record | Run | None = None) -> Report:
         sections=sections,
         brief=[block for section in sections for block in section.printed if _is_brief(block)],
         methods=[Text(text) for text in notes],
-        limits=[*LIMITS, *methods.limits()],
+        limits=[*LIMITS, *methods.limits(has_scores=bool(run.score))],
         manifest=manifest.model_dump(mode="json", exclude_defaults=True),
         replay=(
             "`python -m robustness domain record RUN --to FILE` makes this record again; RUN is "
