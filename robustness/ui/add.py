@@ -19,9 +19,9 @@ from robustness.base.text import counted, plain, share, some
 from robustness.images.framing import FITS, INTERPOLATIONS, MIN_SHARE, STUDY
 from robustness.models import own
 from robustness.models.describe import UNDECIDED, Description, model_file, name_of, propose
-from robustness.models.formats import ENDINGS, FORMATS, is_saved_model
+from robustness.models.formats import CLIP, ENDINGS, FORMATS, is_saved_model
 from robustness.models.metadata import IMAGENET
-from robustness.models.record import check_class_names, imagenet
+from robustness.models.record import TEMPLATE, check_class_names, imagenet
 from robustness.models.trials import USUAL, clearly_better
 from robustness.ui import draw, session
 from robustness.ui.jobs import Work
@@ -198,7 +198,8 @@ def _source_input() -> _Source:
             "Path",
             key="add_path",
             placeholder="/models/digits.onnx",
-            help=f"{_FORMATS}, or a SavedModel folder. The file stays where it is.",
+            help=f"{_FORMATS}, or the folder of a SavedModel or a CLIP model. The file stays where "
+            "it is.",
         )
         path = path.strip()
         trusted = False
@@ -425,6 +426,8 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
         if problem:
             _say_problem(f"Name: {problem}.")
         _classes_field(description, form, is_named="labels" in file.sources)
+        if file.format == CLIP.name:
+            _templates_field(file, form)
         if "input_size" not in file.sources:
             _input_size_field(file, form)
     with right:
@@ -512,6 +515,19 @@ def _class_names_field(description: Description, form: _Form) -> None:
         form.problem = f"This model has {counted(outputs, 'output')}; you named {named}."
     if form.problem:
         _say_problem(form.problem)
+
+
+def _templates_field(file: Description, form: _Form) -> None:
+    """Draw the field for the templates of prompts, one a line."""
+    text = st.text_area(
+        "Prompt templates, one per line",
+        placeholder=TEMPLATE,
+        key=_key(file, "templates"),
+        help="Each turns a class name into a prompt, in place of {}. Several are averaged.",
+    )
+    templates = [line.strip() for line in text.splitlines() if line.strip()]
+    if templates:
+        form.choices["templates"] = templates
 
 
 def _input_size_field(file: Description, form: _Form) -> None:

@@ -21,6 +21,7 @@ from robustness.models.check import (
     last_check,
     limitations,
 )
+from robustness.models.formats import CLIP
 from robustness.models.metadata import value_of
 from robustness.models.own import as_toml
 from robustness.models.weights import (
@@ -283,7 +284,11 @@ def _preparation(record: models.ModelRecord) -> list[tuple[str, str]]:
     accuracy = record.accuracy
     if accuracy and accuracy.normalisation:
         text += f", from {accuracy.normalisation}"
-    return [("Normalisation", text), ("Images", record.framing.text)]
+    rows = [("Normalisation", text), ("Images", record.framing.text)]
+    file = record.weights.own
+    if file and record.weights.format is CLIP:
+        rows.append(("Templates", "\n".join(file.templates)))
+    return rows
 
 
 def _shortened(digest: str) -> str:

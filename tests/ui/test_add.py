@@ -19,6 +19,7 @@ from robustness.cli.main import main
 from robustness.models.frameworks import tensorflow
 from robustness.ui import add
 from tests.models.test_describe import COLOURS, colour_model
+from tests.support.clip_folder import write_clip
 from tests.support.pages import html, run
 
 MODELS = ROOT / "pages" / "models.py"
@@ -195,3 +196,17 @@ def test_preprocessing_is_chosen_by_its_names(folder: Path) -> None:
     app.button(key="add_model").click().run()
     table = tomllib.loads((folder / "models.toml").read_text())["colours"]
     assert (table["resize"], table["interpolation"], table["crop_pct"]) == ("opencv", "area", 0.9)
+
+
+def test_a_clip_folder_is_added_with_classes_and_templates(folder: Path) -> None:
+    write_clip(folder / "my-clip")
+    app = opened(folder / "my-clip")
+    assert "does not name its classes" in app.info[0].value
+    app.text_area(key="add lines my-clip").set_value("cat\ndog").run()
+    app.text_area(key="add templates my-clip").set_value("no place for a class").run()
+    assert "each with {} once" in errors(app)
+    app.text_area(key="add templates my-clip").set_value("photo {}\nthe {}").run()
+    app.button(key="add_model").click().run()
+    tables = tomllib.loads((folder / "models.toml").read_text())
+    assert tables["my-clip"]["templates"] == ["photo {}", "the {}"]
+    assert models.REGISTRY["my-clip"].labels().names == ("cat", "dog")
