@@ -16,6 +16,7 @@ from robustness import models, plugins
 from robustness.base.errors import ParameterError
 from robustness.base.validation import checked_arguments
 from robustness.models import describe, own
+from robustness.models.variant import load_named
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -140,13 +141,13 @@ def _free_name(what: Any) -> str:
 
 @checked_call
 def load_model(name: str) -> models.Classifier:
-    """Load the model called ``name``.
+    """Load the model called ``name``, with remedies as in ``SqueezeNet+median``.
 
     Called with study images (N, 224, 224, 3), float32 RGB in [0, 1], it returns ``probabilities``
     (N, classes) and ``features`` by stage, (N, D) each. Raises ``UnknownNameError`` or
     ``WeightsError``.
     """
-    return models.load(name)
+    return load_named(name)
 
 
 def names_of(chosen: Any) -> list[str] | None:

@@ -157,7 +157,7 @@ def adversarial(
     check_seed(seed)
     if isinstance(model, ModelRecord):
         model = model.name
-    classifier = known_models.load(model, side=height) if isinstance(model, str) else model
+    classifier = variants.load_named(model, side=height) if isinstance(model, str) else model
     for index in labels or ():
         check_class(classifier, index)
     attacked = []

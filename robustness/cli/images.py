@@ -66,7 +66,6 @@ def predict_command(options: argparse.Namespace) -> None:
 
     Each model sees the images as it is described, unless --fit or --side say otherwise.
     """
-    from robustness import models
     from robustness.measure.condition import CLEAN, Condition
     from robustness.measure.labels import label_index, true_class
     from robustness.measure.loop import evaluate
@@ -76,8 +75,8 @@ def predict_command(options: argparse.Namespace) -> None:
         condition = Condition.of({})
     else:
         condition = Condition.parse(options.under)
-    model_names = models.resolve(options.models)
-    spec = request_of(options, model_names, [condition])
+    spec = request_of(options, options.models, [condition])
+    model_names = spec.model_names
     true_classes = [true_class(image, options.true_class, model_names) for image in options.images]
     framings = list(spec.by_framing)
     pictures = []
@@ -293,17 +292,15 @@ def study_command(options: argparse.Namespace) -> None:
     from robustness.measure.request import study_conditions
     from robustness.measure.rows import provenance_record
     from robustness.measure.strength import labelled
-    from robustness.models import resolve
     from robustness.statistics.study import network_entries, networks, summarise
 
     conditions = study_conditions(options.perturbations, options.strength)
     if options.as_published:
         _expect_nothing_else(options)
         study_networks = networks()
-        model_names = tuple(network.model for network in study_networks)
-    else:
-        model_names = resolve(options.models)
-    spec = request_of(options, model_names, conditions)
+        options.models = [network.model for network in study_networks]
+    spec = request_of(options, options.models, conditions)
+    model_names = spec.model_names
     framings = list(spec.by_framing)
     pictures = [picture(options, image, framings) for image in options.images]
     if options.out is not None:
@@ -408,24 +405,30 @@ def sweep_command(options: argparse.Namespace) -> None:
         perturbation_names = [REGISTRY[options.perturbation].name]
     else:
         perturbation_names = [record.name for record in REGISTRY if options.all or record.in_study]
-    model_names = models.resolve(options.models)
-    known_class = true_class(options.image, options.true_class, model_names)
     conditions = [Condition.of({name: 1.0}) for name in perturbation_names]
-    spec = make_spec(model_names, conditions, seed=options.seed, fit=options.fit, side=options.side)
+    spec = make_spec(
+        options.models, conditions, seed=options.seed, fit=options.fit, side=options.side
+    )
+    model_names = spec.model_names
+    known_class = true_class(options.image, options.true_class, model_names)
     original = picture(options, options.image, list(spec.by_framing))
+    names_by_chain = {chain: list(model_names) for chain in parse_all(options.remedies)}
+    for variant in spec.variants:
+        names_with_chain = names_by_chain.setdefault(variant.chain, [])
+        names_with_chain += [name for name in variant.models if name not in names_with_chain]
     # Before any work, as this refuses a remedy that the models cannot use.
-    chains = parse_all(options.remedies)
-    loaders = {chain: loader(chain, model_names) for chain in chains}
+    loaders = {chain: loader(chain, names) for chain, names in names_by_chain.items()}
 
     def run_sweep(chain: Chain | None) -> list[Measurement | Break]:
         suffix = "" if chain is None else f" with {chain.id}"
         load = models.load if chain is None else loaders[chain]
+        swept_names = model_names if chain is None else names_by_chain[chain]
         console.progress(f"loading the models{suffix} ...")
         events: list[Measurement | Break] = []
         for event in sweep(
             original,
             perturbation_names,
-            model_names,
+            swept_names,
             load=load,
             steps=options.steps,
             seed=options.seed,
@@ -442,7 +445,9 @@ def sweep_command(options: argparse.Namespace) -> None:
         console.print_json(_sweep_document(events_without_remedy, events_by_chain))
         return
     events_without_remedy.sort(key=_points_first)
-    content = report.of_map(spec, [original], swept=events_without_remedy, remedied=events_by_chain)
+    content = report.of_map(
+        spec.with_remedies(()), [original], swept=events_without_remedy, remedied=events_by_chain
+    )
     console.say(report.printed(content))
 
 

@@ -65,7 +65,7 @@ from robustness.measure.condition import Condition, StoredCondition, StoredTable
 from robustness.measure.domain import Domain, domain_of
 from robustness.measure.options import RequestOptions
 from robustness.models.record import REGISTRY as MODELS
-from robustness.models.variant import Variant, variants_of
+from robustness.models.variant import Variant, models_and_variants, variants_of
 from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import SAVED_AS_JPEG, Perturbation, check_seed
 from robustness.remedies import Chain, parse_all
@@ -298,6 +298,31 @@ class Request:
                 variants += variants_of(self.model_names, chain)
         return replace(self, variants=tuple(variants))
 
+    def with_variants(self, variants: Iterable[Variant]) -> Request:
+        """The same request with ``variants`` of its models besides its own, each once.
+
+        Their order is that of remedies, then of models, however they were named. Raises
+        ``ParameterError`` for a variant of models that see images differently.
+        """
+        chains: list[Chain] = []
+        every = [*variants, *self.variants]
+        for variant in every:
+            if not any(set(variant.models) <= set(names) for names in self.by_framing.values()):
+                raise ParameterError(
+                    f"Expected models that see images alike in {variant.name}, got different "
+                    "ones: give a fit and a side for all.",
+                    hint="Such as --fit crop --side 224.",
+                )
+            if variant.chain not in chains:
+                chains.append(variant.chain)
+
+        def rank(variant: Variant) -> tuple[int, list[int]]:
+            places = [self.model_names.index(name) for name in variant.models]
+            return chains.index(variant.chain), places
+
+        ordered = sorted(dict.fromkeys(every), key=rank)
+        return replace(self, variants=tuple(ordered))
+
     def of_models(self, names: Sequence[str]) -> Request:
         """The same request for some of its models, in the order of ``names``, and their variants.
 
@@ -357,13 +382,17 @@ class Request:
 
         A condition without perturbations comes back as one of strength 0, which changes nothing.
         """
-        lines = [f"models = {json.dumps(self.model_names)}", f"seed = {self.seed}"]
+        names = list(self.model_names)
+        has_all_variants = self == self.with_remedies(self.remedies)
+        if not has_all_variants:
+            names += [variant.name for variant in self.variants]
+        lines = [f"models = {json.dumps(names)}", f"seed = {self.seed}"]
         overrides = options(dict(self.framings))
         if "fit" in overrides:
             lines.append(f"fit = {json.dumps(overrides['fit'])}")
         if "side" in overrides:
             lines.append(f"side = {overrides['side']}")
-        if self.remedies:
+        if self.remedies and has_all_variants:
             lines.append(f"remedies = {json.dumps([chain.id for chain in self.remedies])}")
         if self.domain is not None:
             return "\n".join([*lines, "", self.domain.as_toml("domain")])
@@ -382,7 +411,8 @@ def make_spec(
 ) -> Request:
     """A checked request; without ``model_names`` it has the default selection.
 
-    ``fit`` and ``side`` are as ``framing`` takes them. Duplicate ``conditions`` and ``remedies``
+    ``model_names`` may name variants, such as ``SqueezeNet+median``; ``remedies`` make one of each
+    model. ``fit`` and ``side`` are as ``framing`` takes them. Duplicate conditions and variants
     count once. Raises ``UnknownNameError`` for an unknown model, fit or remedy,
     ``WeightsError`` for a model without weights, ``ParameterError`` for a seed out of range, no
     condition, or one in a profile and elsewhere.
@@ -390,13 +420,14 @@ def make_spec(
     options = options_of(RequestOptions, given)
     if not conditions:
         raise ParameterError("Expected at least one perturbation, got none.")
-    names = models.resolve(list(model_names) if model_names else None)
+    named_models, variants = models_and_variants(model_names or ())
+    names = models.resolve(named_models)
     hashes = tuple((name, models.digest(models.REGISTRY[name])) for name in names)
     framings = tuple((name, framing(options["fit"], options["side"], name)) for name in names)
     conditions = tuple(dict.fromkeys(conditions))
     _check_profiles(conditions)
     request = Request(hashes, conditions, framings, check_seed(options["seed"]))
-    return request.with_remedies(parse_all(options["remedies"]))
+    return request.with_remedies(parse_all(options["remedies"])).with_variants(variants)
 
 
 def domain_spec(

@@ -7,7 +7,7 @@ variants out unless it is asked for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,9 +15,11 @@ from pydantic import Field
 
 from robustness.base.errors import ParameterError
 from robustness.base.validation import CONFIG, parsed_by
+from robustness.images.framing import STUDY_SIDE
 from robustness.models.classifier import Classifier
 from robustness.models.loaded import load
-from robustness.models.record import by_labels, label
+from robustness.models.record import REGISTRY, by_labels, label
+from robustness.remedies import REGISTRY as REMEDIES
 from robustness.remedies import Chain, parse
 
 
@@ -25,7 +27,8 @@ from robustness.remedies import Chain, parse
 class Variant:
     """One of the ``models`` behind the remedies of ``chain``, or several that it combines.
 
-    Its ``name``, such as ``SqueezeNet+median``, stands for it wherever models have names.
+    Its ``name``, such as ``SqueezeNet+median``, stands for it wherever models have names;
+    ``parse_variant`` reads it back.
     """
 
     __pydantic_config__ = CONFIG
@@ -57,6 +60,75 @@ class Variant:
     def as_dict(self) -> dict[str, Any]:
         """The variant as a request has it in JSON."""
         return {"models": list(self.models), "remedies": self.chain.id}
+
+
+def parse_variant(text: str) -> Variant:
+    """The variant called ``text``: models, then remedies, such as ``SqueezeNet+median+tta``.
+
+    Raises ``UnknownNameError`` for an unknown model or remedy, ``ParameterError`` for a text
+    without remedies and for models that the remedies do not combine.
+    """
+    first, *others = text.split("+")
+    names = [REGISTRY[first.strip()].name]
+    for other in others:
+        record = None if _names_remedy(other) else REGISTRY.find(other.strip())
+        if record is None:
+            break
+        names.append(record.name)
+    remedies = others[len(names) - 1 :]
+    if not remedies:
+        raise ParameterError(
+            f"Expected a remedy at the end, as in {names[0]}+median, got {text!r}. The command "
+            "remedies lists them."
+        )
+    variant = Variant(tuple(names), parse(remedies))
+    if variant.chain.several_models:
+        if len(names) < 2 or len(by_labels(names)) > 1:
+            raise ParameterError(
+                f"{variant.chain.id} combines models: expected two or more with the same classes, "
+                f"as in SqueezeNet+EfficientNetLite0+{variant.chain.id}, got {text!r}."
+            )
+    elif len(names) > 1:
+        raise ParameterError(
+            f"{variant.chain.id} changes one model: expected {names[0]}+{variant.chain.id}, got "
+            f"{text!r}. Only average and vote combine models."
+        )
+    return variant
+
+
+def _names_remedy(text: str) -> bool:
+    return REMEDIES.find(text.partition("=")[0].strip()) is not None
+
+
+def models_and_variants(texts: Iterable[str]) -> tuple[list[str], list[Variant]]:
+    """The models and the variants that ``texts`` name, in order; raises as ``parse_variant``.
+
+    The models of a variant are among the models: its gain is the difference from its base.
+    """
+    names: list[str] = []
+    variants = []
+    for text in texts:
+        if is_variant(text):
+            variant = parse_variant(text)
+            variants.append(variant)
+            names += variant.models
+        else:
+            names.append(text)
+    return names, variants
+
+
+def is_variant(text: str) -> bool:
+    """Whether ``text`` names a variant rather than a model, whose label may have a plus, too."""
+    return "+" in text and REGISTRY.find(text) is None
+
+
+def load_named(text: str, *, side: int = STUDY_SIDE) -> Classifier:
+    """The classifier of the model or variant called ``text``; raises as it and ``load`` do."""
+    if not is_variant(text):
+        return load(text, side=side)
+    variant = parse_variant(text)
+    first, *others = (load(name, side=side) for name in variant.models)
+    return first.with_remedies(variant.chain, others)
 
 
 def variants_of(names: Sequence[str], chain: Chain) -> list[Variant]:

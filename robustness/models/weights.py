@@ -30,7 +30,13 @@ from requests import RequestException, Response, exceptions
 
 from robustness import __version__
 from robustness.base import settings
-from robustness.base.errors import DownloadError, RobustnessError, UnknownNameError, WeightsError
+from robustness.base.errors import (
+    DownloadError,
+    ParameterError,
+    RobustnessError,
+    UnknownNameError,
+    WeightsError,
+)
 from robustness.base.files import (
     Version,
     files_below,
@@ -301,6 +307,12 @@ def resolve(names: list[str] | None) -> tuple[str, ...]:
     if not names:
         return default_names()
     # All names are looked up first: an unknown one is told before a file is read.
+    for name in names:
+        base, plus, _ = name.partition("+")
+        if plus and REGISTRY.find(name) is None and REGISTRY.find(base):
+            raise ParameterError(
+                f"Expected models without remedies here, got {name!r}: name {base}."
+            )
     records = [REGISTRY[name] for name in names]
     unique = {record.name: record for record in records}
     for record in unique.values():

@@ -655,7 +655,7 @@ def _with_remedies(breaks: Sequence[Break], remedied: Remedied) -> Table:
             if isinstance(event, Break):
                 texts[event.perturbation, event.model] = _break_text(event)
         for row, entry in zip(rows, breaks, strict=True):
-            row.append(texts[entry.perturbation, entry.model])
+            row.append(texts.get((entry.perturbation, entry.model), ""))
     return Table(head, rows)
 
 

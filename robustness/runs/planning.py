@@ -247,15 +247,15 @@ class Forecast:
     basis: tuple[str, ...]
     bytes_on_disk: int
     seconds: float | None = None
-    each: int = 1
-    """Forward passes for one image under one condition: without remedies, and with each."""
+    variant_passes: int = 0
+    """Forward passes of all variants for one image under one condition."""
     search_passes: int = 0
     """Forward passes, at most, of the search for the worst composition of a domain."""
 
     @property
     def passes(self) -> int:
         """Forward passes for the rows, without those of attacks."""
-        return self.images * (1 + self.conditions) * self.models * self.each
+        return self.images * (1 + self.conditions) * (self.models + self.variant_passes)
 
     @property
     def rows(self) -> int:
@@ -266,9 +266,10 @@ class Forecast:
         """Such as "5 images × (10 conditions + the original) × 4 models: 220 forward passes"."""
         images = counted(self.images, "image")
         conditions = counted(self.conditions, "condition")
-        factors = f"{images} × ({conditions} + the original) × {counted(self.models, 'model')}"
-        if self.each > 1:
-            factors += f" × {self.each} with remedies"
+        models = counted(self.models, "model")
+        if self.variant_passes:
+            models = f"({models} + {counted(self.variant_passes, 'pass')} with remedies)"
+        factors = f"{images} × ({conditions} + the original) × {models}"
         text = f"{factors}: {counted(self.passes, 'forward pass')}"
         if self.search_passes:
             text += f", and up to {self.search_passes} to search the worst composition"
@@ -299,8 +300,12 @@ class Forecast:
 
 
 def _passes_a_cell(spec: Request) -> int:
-    """Forward passes of a model for one image under one condition, with those of all remedies."""
-    return 1 + sum(chain.passes for chain in spec.remedies)
+    """Forward passes of all models and variants for one image under one condition."""
+    return len(spec.models) + _variant_passes(spec)
+
+
+def _variant_passes(spec: Request) -> int:
+    return sum(variant.passes for variant in spec.variants)
 
 
 def _search_passes(plan: Workload) -> int:
@@ -327,7 +332,7 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
         models=len(spec.models),
         basis=(),
         bytes_on_disk=0,
-        each=_passes_a_cell(spec),
+        variant_passes=_variant_passes(spec),
         search_passes=_search_passes(plan),
     )
     earlier = None
@@ -338,7 +343,7 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
     # The earlier run has the same models, in the same framings.
     conditions = len(earlier.spec.conditions)
     rows = earlier.images * conditions * forecast.models
-    passes = earlier.images * (1 + conditions) * forecast.models * _passes_a_cell(earlier.spec)
+    passes = earlier.images * (1 + conditions) * _passes_a_cell(earlier.spec)
     return replace(
         forecast,
         basis=(f"at the rate of the run of {earlier.created[:10]}",),
@@ -371,8 +376,8 @@ def seconds_a_pass(plan: Workload) -> float | None:
             start = time.perf_counter()
     if not images:
         return None
-    passes = images * (1 + len(plan.spec.conditions)) * len(plan.spec.models)
-    return (time.perf_counter() - start) / (passes * _passes_a_cell(plan.spec))
+    passes = images * (1 + len(plan.spec.conditions)) * _passes_a_cell(plan.spec)
+    return (time.perf_counter() - start) / passes
 
 
 SAMPLE_FIRST = 40

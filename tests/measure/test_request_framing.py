@@ -50,6 +50,20 @@ def test_models_are_grouped_by_their_own_framing(whole: str) -> None:
     assert framing("crop", 96, whole) == Framing("crop", 96) == framing("crop", 96, BUNDLED[0])
 
 
+def test_models_that_a_variant_combines_see_images_alike(whole: str) -> None:
+    described: dict[str, Any] = {"labels": "imagenet", "input_size": 8, "normalisation": "0..1"}
+    api.add_model("tiny", lambda pixels: np.eye(1000)[[0] * len(pixels)], fit="squash", **described)
+    try:
+        with pytest.raises(ParameterError, match="with the same classes"):
+            api.make_spec([f"SqueezeNet+{whole}+average"], conditions=["fog=0.2"])
+        with pytest.raises(ParameterError, match="see images alike"):
+            api.make_spec(["SqueezeNet+tiny+average"], conditions=["fog=0.2"])
+        alike = api.make_spec(["SqueezeNet+tiny+vote"], conditions=["fog=0.2"], fit="crop", side=8)
+        assert alike.variants
+    finally:
+        api.remove_model("tiny")
+
+
 @pytest.mark.parametrize("text", ["model", "big", "-1", "2.5", "99999999999", ""])
 def test_a_side_on_the_command_line_is_a_number_of_pixels(
     text: str, capsys: pytest.CaptureFixture[str]
