@@ -173,15 +173,16 @@ def evaluated(options: argparse.Namespace, source: str | None, *, resume: bool) 
 def _evaluate_predictions(options: argparse.Namespace) -> Run:
     from robustness.runs import imported
 
-    domain = None
-    if options.domain is not None:
-        domain = request.domain(options, of_run=True)
-    options.domain = None  # the only part of a request that a table does not contain
-    to_omit = request.option_names(options, "engine", "address", "resume", "plan")
+    to_omit = request.option_names(
+        options, "engine", "address", "resume", "plan", allowed=("domain",)
+    )
     if to_omit:
         raise ParameterError(
             f"The table of --predictions already contains the request: omit {to_omit}."
         )
+    domain = None
+    if options.domain is not None:
+        domain = request.domain(options, of_run=True)
     plan = imported.read_plan(
         options.predictions,
         options.source,

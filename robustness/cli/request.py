@@ -247,9 +247,13 @@ def names_conditions(options: argparse.Namespace) -> bool:
     return bool(_set_options(options, (*choices, *_DEGREE_OPTIONS)))
 
 
-def option_names(options: argparse.Namespace, *others: str) -> str:
-    """List those options of ``add_request`` and ``others`` that are set, as typed; "" for none."""
-    return _set_options(options, (*_REQUEST_OPTIONS, *_IMAGE_OPTIONS, "request", *others))
+def option_names(options: argparse.Namespace, *others: str, allowed: Sequence[str] = ()) -> str:
+    """List the options that are set, as typed; "" for none.
+
+    They are those of ``add_request`` and ``others``, without the ``allowed`` ones.
+    """
+    names = [*_REQUEST_OPTIONS, *_IMAGE_OPTIONS, "request", *others]
+    return _set_options(options, [name for name in names if name not in allowed])
 
 
 def _set_options(options: argparse.Namespace, names: Sequence[str]) -> str:

@@ -108,8 +108,8 @@ def _update(folder: Path, lock: Path, changes: dict[str, Any]) -> None:
         ),
         file_lock(lock),
     ):
-        present = vars(read(folder))
-        updated = vars(Notes(**{**present, **changes}))
-        values = {name: value for name, value in updated.items() if value}
+        present = read(folder).model_dump()
+        updated = Notes(**{**present, **changes})
+        values = updated.model_dump(exclude_defaults=True)
         text = json.dumps(values, ensure_ascii=False) if values else ""
         write_whole(folder / FILE, text.encode(errors="replace"))
