@@ -136,7 +136,7 @@ def results(folder: Path) -> Iterator[tuple[str, Iterable[str]]]:
 
 def tables() -> Iterator[tuple[str, Iterable[str]]]:
     """The keys of TOML files."""
-    from robustness.gate import gate
+    from robustness.gate import budget
     from robustness.measure import condition, domain, request
     from robustness.models import own
 
@@ -148,7 +148,7 @@ def tables() -> Iterator[tuple[str, Iterable[str]]]:
         ),
         "domain": (domain._DomainTable, domain._RangeTable),
         "stored condition": (condition.StoredTable,),
-        "gate": (gate._File, gate.Rule),
+        "gate": (budget._File, budget.Rule),
         "models": (
             own.ModelTable,
             own.VariantTable,

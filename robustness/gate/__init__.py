@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from robustness.gate.gate import (
-    BREAKING,
-    LIMITS,
-    Budget,
-    Check,
-    as_dict,
-    check,
-    described,
-    exclusions,
-    headline,
-    junit,
-    markdown,
-    read_budget,
-    rule_out,
-)
+from robustness.gate.budget import BREAKING, LIMITS, Budget, described, read_budget
+from robustness.gate.formats import as_dict, headline, junit, markdown
+from robustness.gate.gate import Check, check, exclusions, rule_out
 from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, UNTESTED
 
 __all__ = [

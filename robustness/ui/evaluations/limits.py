@@ -12,7 +12,7 @@ from robustness import gate
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.roles import Action
 from robustness.base.text import plain
-from robustness.gate.gate import Rule
+from robustness.gate.budget import Rule
 from robustness.runs import Run, find, notes, owner_of
 from robustness.ui import session
 from robustness.ui.evaluations import table
