@@ -2,14 +2,14 @@
 
 Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization*, ICCV 2017, equations 1 and 2. With y the logit of the class and A the last feature
-maps, channel k weighs as much as its gradient dy/dA_k, averaged over all cells, and the map is
-ReLU(sum_k weight_k A_k). Where the head is a global average and one dense layer, the cells
-before the ReLU sum to the logit less its bias.
+maps, the weight of channel k is the mean of its gradient dy/dA_k over all cells, and the map is
+ReLU(sum_k weight_k A_k). If the head is a global average and one dense layer, the sum of the cells
+before the ReLU is the logit without its bias.
 
-Of a vision transformer A is what the attention of the last block reads of each patch. Only the
-class token goes on to the answer, so later tokens of patches have no gradient; and before the
-layer normalisation that of each token is at right angles to the token itself, so that its
-product with it says nothing.
+In a vision transformer, A is what the attention of the last block reads of each patch. Later
+values of a patch have no gradient, since only the class token goes on to the answer. Earlier ones,
+before the layer normalisation, have a gradient at right angles to the token itself, so that its
+product with the token says nothing.
 """
 
 from __future__ import annotations
@@ -51,37 +51,42 @@ class HeatMaps:
     @property
     def relative(self) -> Floats:
         """The maps as shares of ``scale``, in [0, 1]."""
-        return self.values / np.float32(self.scale) if self.scale > 0 else self.values.copy()
+        if self.scale == 0:
+            return self.values.copy()
+        return self.values / np.float32(self.scale)
 
 
 def heat_maps(classifier: Classifier, images: Floats, classes: ArrayLike) -> HeatMaps:
-    """Grad-CAM of ``images`` (N, S, S, 3), each for its class: (N,), or one index for all.
+    """Compute the Grad-CAM of ``images`` (N, S, S, 3) for ``classes``.
 
-    An image's map does not depend on the others. Compiled at the first call for a classifier,
-    for any images and classes; safe to call from several threads. Raises ``ParameterError``
-    for another shape or a class that there is not, and ``ExplanationError`` for a model whose
-    features cannot be reached or have no places.
+    These are class indices, (N,), or one index for all images. An image's map does not depend on
+    the other images. The first call for a classifier compiles it, for any images and classes; safe
+    to call from several threads. Raises ``ParameterError`` for another shape or a class that does
+    not exist, and ``ExplanationError`` for a model whose features cannot be reached or have no
+    positions.
     """
-    count = len(classifier.record.labels())
     classifier.check_images(images)
     chosen = np.asarray(classes)
-    if chosen.shape not in ((), (len(images),)) or not np.issubdtype(chosen.dtype, np.integer):
+    is_integer = np.issubdtype(chosen.dtype, np.integer)
+    if chosen.shape not in ((), (len(images),)) or not is_integer:
         raise ParameterError(
             f"Expected one class index, or one for each of {counted(len(images), 'image')}, "
             f"got {classes!r}."
         )
-    if chosen.min() < 0 or chosen.max() >= count:
+    class_count = len(classifier.record.labels())
+    if chosen.min() < 0 or chosen.max() >= class_count:
         raise ParameterError(
-            f"A class of {classifier.record.name} must lie between 0 and {count - 1}, got "
+            f"A class of {classifier.record.name} must lie between 0 and {class_count - 1}, got "
             f"{classes!r}."
         )
     indices = np.broadcast_to(chosen, len(images)).astype(np.int32)
-    compiled = _explainer(classifier)
-    parts = [
-        compiled(images[start : start + compiled.rows], indices[start : start + compiled.rows])
-        for start in range(0, len(images), compiled.rows)
-    ]
-    return HeatMaps(np.concatenate([values for values, _ in parts]), parts[0][1])
+    explainer = _explainer(classifier)
+    maps = []
+    for start in range(0, len(images), explainer.rows):
+        batch = slice(start, start + explainer.rows)
+        values, cells = explainer(images[batch], indices[batch])
+        maps.append(values)
+    return HeatMaps(np.concatenate(maps), cells)
 
 
 _explainers: WeakKeyDictionary[Classifier, Explainer] = WeakKeyDictionary()
@@ -91,8 +96,8 @@ _building = threading.Lock()
 def _explainer(classifier: Classifier) -> Explainer:
     """The explainer of ``classifier``, built once and dropped with it."""
     with _building:
-        if explainer := _explainers.get(classifier):
-            return explainer
+        if classifier in _explainers:
+            return _explainers[classifier]
         cannot = f"Where {classifier.record.label} looks cannot be shown, as"
         try:
             network = classifier.graph
@@ -100,8 +105,8 @@ def _explainer(classifier: Classifier) -> Explainer:
             raise ExplanationError(f"{cannot} it gives no gradients.") from error
         if not isinstance(network, ReplayedNetwork):
             raise ExplanationError(f"{cannot} OpenVINO cannot take its network.")
-        explainer = _explainers[classifier] = Explainer(network)
-        return explainer
+        _explainers[classifier] = Explainer(network)
+        return _explainers[classifier]
 
 
 class Explainer:
@@ -122,22 +127,24 @@ class Explainer:
         def maps(images: Any, classes: Any) -> Any:
             scores, (features,) = network.with_scores(images, [layer.output])
             chosen = tf.gather(scores, classes, batch_dims=1)
-            # Images do not mix, so the gradient of the sum contains each one's. Unlike a tape,
-            # tf.gradients goes back no further than to the features.
+            # The images of a batch do not mix, so the gradient of the sum of their scores contains
+            # that of each image. Unlike a tape, tf.gradients goes back no further than to the
+            # features.
             (gradient,) = tf.gradients(chosen, features.tensor)
             if gradient is None:
                 raise LookupError("no differentiable way from the features to the answer")
-            grid, slopes = (layer.as_grid(t, features.order) for t in (features.tensor, gradient))
+            grid = layer.as_grid(features.tensor, features.order)
+            slopes = layer.as_grid(gradient, features.order)
             weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
             heat = tf.nn.relu(tf.reduce_sum(weights * grid, -1))
-            larger = tf.image.resize(heat[..., None], (side, side), "bilinear")
-            return larger[..., 0], tf.shape(heat)[1:]
+            resized = tf.image.resize(heat[..., None], (side, side), "bilinear")
+            return resized[..., 0], tf.shape(heat)[1:]
 
         self._compiled = maps
         self._traced = maps.get_concrete_function()
 
     def __call__(self, images: Floats, classes: NDArray[np.int32]) -> tuple[Floats, Any]:
-        """The maps (N, S, S) of one batch, and the height and width of their grid."""
+        """Return the maps (N, S, S) of one batch, and the height and width of their grid."""
         tf = tensorflow()
         values, cells = self._traced(tf.constant(images), tf.constant(classes))
         height, width = cells.numpy()
@@ -153,27 +160,29 @@ has them. Their lightness rises evenly: they keep their order without red, witho
 in grey."""
 
 OPACITY = 0.75
-"""Of the colour where the evidence is strongest; elsewhere times the root of the heat, so that
-weak evidence is seen and none leaves the image bare."""
+"""The opacity of the colour where the evidence is strongest.
 
-_STOPS = np.array(
-    [[int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)] for colour in INFERNO]
-)
+Elsewhere it is this times the square root of the heat, so that weak evidence is visible, and an
+image without evidence stays as it is."""
+
+_STOPS = np.array([list(bytes.fromhex(colour[1:])) for colour in INFERNO]) / 255
+"""The colours of ``INFERNO``, (10, 3) in [0, 1]."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def colours(heat: Floats) -> Floats:
-    """The colour of each value of ``heat``, in [0, 1] and of any shape; (..., 3) in [0, 1]."""
-    places = np.linspace(0, 1, len(_STOPS))
-    channels = [np.interp(heat, places, _STOPS[:, channel]) for channel in range(3)]
+    """Return the colours (..., 3) of ``heat``, which is in [0, 1] and of any shape."""
+    positions = np.linspace(0, 1, len(_STOPS))
+    channels = [np.interp(heat, positions, stops) for stops in _STOPS.T]
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
 def overlay(images: Floats, heat: Floats) -> Floats:
-    """``images`` (..., S, S, 3) in grey with ``heat`` (..., S, S) in colour over them.
+    """Return ``images`` (..., S, S, 3) in grey with ``heat`` (..., S, S) in colour over them.
 
-    Both in [0, 1], and so is the result. The images lose their colours, so that every colour
-    is one of the scale. Raises ``ParameterError`` for another shape or range.
+    All values are in [0, 1]. The images lose their colours, so that every colour is one of the
+    scale. Raises ``ParameterError`` for another shape or range.
     """
     if images.shape != (*heat.shape, 3):
         raise ParameterError(
@@ -190,6 +199,6 @@ def overlay(images: Floats, heat: Floats) -> Floats:
 
 
 def colour_bar() -> Floats:
-    """The scale from 0 (left) to 1 as it looks over mid-grey, (16, 256, 3) in [0, 1]."""
+    """Return the scale from 0 (left) to 1, as it looks over mid-grey: (16, 256, 3) in [0, 1]."""
     heat = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (16, 1))
     return overlay(np.full((*heat.shape, 3), 0.5, np.float32), heat)
