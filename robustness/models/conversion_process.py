@@ -1,6 +1,6 @@
-"""Reads, converts, compiles and asks a model, in a process with limits on its memory and time.
+"""Converts a model and tries it out, in a process with limits on its memory and time.
 
-``conversion`` starts it.
+``conversion`` starts the process.
 """
 
 from __future__ import annotations
@@ -54,14 +54,16 @@ from robustness.models.passes import (
 from robustness.models.record import REGISTRY, Normalisation
 
 TOLERANCE = 1e-4
-"""Largest accepted difference of a probability from TensorFlow's. In float32 both differ by less
-than 1e-6; a network in half precision is computed in float32 and differs by more."""
+"""Largest accepted difference between OpenVINO's and TensorFlow's probabilities. In float32 they
+differ by less than 1e-6. A network in half precision differs by more, as OpenVINO computes it in
+float32."""
 
 _AGREEMENT = 1e-4
-"""Largest difference between answers to the same image, relative to the largest of them."""
+"""Largest accepted difference between two outputs for the same image, relative to the largest
+value in them."""
 
 _THREADS = "2"
-"""Each thread takes memory."""
+"""The number of threads is limited because each takes memory."""
 
 _RANDOM = "its predictions for the same image differ, as if it used random numbers"
 
@@ -69,12 +71,20 @@ _USE = TypeAdapter(Use)
 
 
 def answer(head: bytes, _data: bytes) -> bytes:
-    """Write the study model; return JSON as ``Conversion`` has it, or the ``problem``.
+    """Convert a model, or return the facts of its file if no path to write to is given.
 
-    ``head`` is JSON with the ``path`` of the model, the name of its ``record`` if it is one of the
-    catalogue, its ``use``, whether its ``native`` runtime runs it, or may run what OpenVINO cannot
-    read (``fallback``), and the path ``to`` write to. Without ``to``, it returns facts of the file
-    alone.
+    ``head`` is a JSON object:
+
+    - ``path`` is that of the model, and ``record`` the name of its record in the catalogue, "" for
+      a file of the user's.
+    - ``native`` is whether the file is deployed in its own runtime, ``fallback`` whether that may
+      run what OpenVINO cannot.
+    - To convert, ``to`` is the path of the study model to write, and ``use`` the fields of a
+      ``Use``. For the facts, ``shape`` is the height and width of the images, or null.
+
+    The reply is JSON as well: the fields of ``Conversion``, or the facts. If the model cannot be
+    used, it has a ``problem``, if the weights are not those of the record, an ``error``, and if
+    nothing can be written, ``unwritten``; each is a text.
     """
     request = json.loads(head)
     path = Path(request["path"])
@@ -83,7 +93,8 @@ def answer(head: bytes, _data: bytes) -> bytes:
             shape = tuple(request["shape"]) if request["shape"] else None
             reply = describe(path, _facts(path, shape, request))
         else:
-            reply = asdict(_written(path, _USE.validate_python(request["use"]), request))
+            use = _USE.validate_python(request["use"])
+            reply = asdict(_convert(path, use, request))
     except UnusableError as error:
         reply = {"problem": str(error)}
     except WeightsError as error:
@@ -94,15 +105,18 @@ def answer(head: bytes, _data: bytes) -> bytes:
 
 
 class _ModelSource:
-    """A model to read: its graph in OpenVINO, and how its own runtime computes it.
+    """A model as a graph in OpenVINO, and in its own runtime.
 
-    ``native`` is whether the file is deployed in that. ``shape`` is that of its images, zeros if
-    open.
+    ``native`` is whether the file is deployed in its own runtime. ``shape`` is the height and width
+    of its images, zeros if they are open.
     """
 
     def __init__(self, path: Path, shape: Shape | None, request: Mapping[str, Any]) -> None:
-        """Raises ``WeightsError`` for a network of Keras that does not take such images, and
-        ``UnusableError`` for a file that is no such model."""
+        """Open a network of Keras; other files are read later.
+
+        Raises ``WeightsError`` if the network does not take images of ``shape``, and
+        ``UnusableError`` if the file is no model of a known format.
+        """
         self.path = path
         self.shape = shape or (0, 0)
         self.native = request["native"]
@@ -119,11 +133,15 @@ class _ModelSource:
             self._stages = named_stages(self.network, request.get("use", {}).get("features", ()))
 
     def graph(self) -> Any:
-        """Its OpenVINO model; raises ``OpenVinoError`` where there is none."""
+        """Return its OpenVINO model; raises ``OpenVinoError`` if it cannot be made."""
         try:
             if self.is_keras:
-                functions = not self._of_catalogue
-                return keras_graph(self.network, self._stages, self.shape, has_functions=functions)
+                return keras_graph(
+                    self.network,
+                    self._stages,
+                    self.shape,
+                    has_functions=not self._of_catalogue,
+                )
             return core().read_model(self.path)
         except Exception as error:  # a front end raises whatever reading an operation does
             reason = first_line(error)
@@ -134,16 +152,16 @@ class _ModelSource:
             raise OpenVinoError(f"OpenVINO cannot read it ({reason})") from error
 
     def session(self) -> RuntimeSession:
-        """The model in its own runtime."""
+        """Load the model into its own runtime."""
         if self.is_keras:
             return keras_session(self.network, self.shape)()
         assert self.format.runtime
         return session_maker(self.path, self.format.runtime)()
 
     def check_fallback(self, error: OpenVinoError) -> None:
-        """Raises ``error`` where nothing else runs what OpenVINO refuses.
+        """Raise ``error`` unless the model's own runtime can run what OpenVINO refuses.
 
-        Raises ``UnusableError`` for a graph whose work has no limit.
+        Raises ``UnusableError`` for a graph that is too large, or that has loops.
         """
         runtime = self.format.runtime
         if not self._fallback or runtime is None or runtime.graph_size is None:
@@ -156,54 +174,64 @@ class _ModelSource:
         check_loops(size.loops)
 
 
-def _written(path: Path, use: Use, request: Mapping[str, Any]) -> Conversion:
-    """The study model of ``path``, saved, or what OpenVINO lacks for it, once it has been run."""
+def _convert(path: Path, use: Use, request: Mapping[str, Any]) -> Conversion:
+    """Save the study model of ``path``.
+
+    If OpenVINO cannot run the model and its own runtime can, nothing is saved, and the result has
+    OpenVINO's refusal.
+    """
     source = _ModelSource(path, use.shape, request)
-    expected = _ask_natively(source, use, "") if source.is_keras else None
-    refusal = ""
+    expected = None
+    if source.is_keras:
+        expected = _ask_natively(source, use)
     try:
         model = compile_and_check(source.graph, use, Path(request["to"]), expected)
     except OpenVinoError as error:
         source.check_fallback(error)
         refusal = str(error)
-    if not source.is_keras and (source.native or refusal):
-        _ask_natively(source, use, refusal)
-    if refusal:
+        if not source.is_keras:
+            _ask_natively(source, use, refusal)
         return Conversion((), refusal=refusal)
+    if source.native and not source.is_keras:
+        _ask_natively(source, use)
     return Conversion(model.stages, Operations(simplified(model.model)).missing)
 
 
 def compile_and_check(
     graph: Callable[[], Any], use: Use, target: Path, expected: Floats | None = None
 ) -> StudyModel:
-    """Compile and ask the model ``graph``; save its study model to ``target`` and return it.
+    """Try out the study model of ``graph``, save it to ``target`` and return it.
 
-    Its raw answers must equal those ``expected``, if any. Raises ``UnusableError`` for a model that
-    cannot be used so, and ``OSError`` where nothing can be written.
+    ``graph`` returns an OpenVINO model. ``expected`` are the outputs (images, classes) of its own
+    runtime for the trial images, if there is one. Raises ``OpenVinoError`` if OpenVINO cannot run
+    the model or its probabilities differ, ``UnusableError`` for a model that does not fit ``use``,
+    and ``OSError`` if nothing can be written.
     """
     import openvino
 
     make = study_models(graph(), use, tapped=expected is not None)
     model = make(ONE_IMAGE)
     images = trial_images(use.side)
-    answers = _outputs(model, images, 1)
+    outputs = _outputs(model, images, batch=1)
+    answers, *features = outputs
     if expected is not None:
-        ours, theirs = (probabilities_of(rows, use) for rows in (answers[0], expected))
-        difference = np.abs(ours - theirs).max()
-        if not difference <= TOLERANCE:
+        probabilities = probabilities_of(answers, use)
+        difference = np.abs(probabilities - probabilities_of(expected, use)).max()
+        if not difference <= TOLERANCE:  # as it is for NaN, too
             raise OpenVinoError(
                 f"OpenVINO's probabilities differ from TensorFlow's by {difference:.1g}"
             )
-    _check_answers(answers[0], use)
-    if not all(np.isfinite(values).all() for values in answers[1:]):
+    _check_answers(answers, use)
+    if not all(np.isfinite(values).all() for values in features):
         raise UnusableError(NOT_FINITE)
-    if expected is None and not _agree(answers, _outputs(model, images, 1, MOST)):
+    # A network that gives what is expected gives the same again.
+    if expected is None and not _agree(outputs, _outputs(model, images, batch=1, options=MOST)):
         raise UnusableError(_RANDOM)
     chosen = model
-    with suppress(UnusableError):  # a graph for one image alone
-        whole = make(ANY_BATCH)
-        if _agree(_outputs(whole, images, len(images)), answers):
-            chosen = whole
+    with suppress(UnusableError):  # raised for a graph that takes one image only
+        model_of_batches = make(ANY_BATCH)
+        if _agree(_outputs(model_of_batches, images, batch=len(images)), outputs):
+            chosen = model_of_batches
     try:
         openvino.save_model(chosen.model, target, compress_to_fp16=False)
     except RuntimeError as error:  # what it raises on a full disk
@@ -211,12 +239,17 @@ def compile_and_check(
     return chosen
 
 
-def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
-    """The model's answers in its own runtime; ``refusal`` is what OpenVINO lacks."""
-    with _native(source, refusal):
+def _ask_natively(source: _ModelSource, use: Use, refusal: str = "") -> Floats:
+    """Return the answers of the model's own runtime for the trial images, once checked.
+
+    ``refusal`` is why OpenVINO cannot run the model, if that was tried. Raises ``UnusableError`` if
+    the runtime cannot run it either, or for answers that do not fit ``use``.
+    """
+    with _native_errors(source, refusal):
         session = source.session()
         images = trial_images(use.side)
-        answers, repeated = (native_answers(session, images, use) for _ in range(2))
+        answers = native_answers(session, images, use)
+        repeated = native_answers(session, images, use)
     _check_answers(answers, use)
     if not _agree([answers], [repeated]):
         raise UnusableError(_RANDOM)
@@ -224,7 +257,8 @@ def _ask_natively(source: _ModelSource, use: Use, refusal: str) -> Floats:
 
 
 @contextmanager
-def _native(source: _ModelSource, refusal: str) -> Iterator[None]:
+def _native_errors(source: _ModelSource, refusal: str) -> Iterator[None]:
+    """Raise the errors of the model's own runtime as ``UnusableError``, after the ``refusal``."""
     try:
         yield
     except UnusableError:
@@ -234,85 +268,110 @@ def _native(source: _ModelSource, refusal: str) -> Iterator[None]:
         if reason.startswith("Graph execution error"):
             reason = type(error).__name__
         runtime = source.format.runtime
-        problem = f"{runtime.package if runtime else ''} cannot compute it ({reason})"
-        raise UnusableError(", and ".join(filter(None, (refusal, problem)))) from error
+        assert runtime is not None
+        problem = f"{runtime.package} cannot compute it ({reason})"
+        if refusal:
+            problem = f"{refusal}, and {problem}"
+        raise UnusableError(problem) from error
 
 
 def _facts(path: Path, shape: Shape | None, request: Mapping[str, Any]) -> FileFacts:
-    """The input's shape and the classes of the model, and whether its answers are ``logits``."""
+    """Return the size of the images and the number of classes, as far as they are known.
+
+    Where both are, the model is asked whether its answers are logits. Raises ``UnusableError`` for
+    a model that cannot be run.
+    """
     if path.is_dir() and not shape:
         return FileFacts()
     source = _ModelSource(path, shape, request)
     if source.is_keras and not any(source.shape):
         widths = (output.shape[-1] or 0 for output in source.network.outputs)
         return FileFacts(classes=only_count(widths))
-    shape = source.shape if any(source.shape) else None
+    known_shape = source.shape if any(source.shape) else None
 
     def ask(use: Use) -> Floats:
         make = study_models(source.graph(), use, tapped=source.is_keras)
-        return _outputs(make(ONE_IMAGE), trial_images(use.side), 1)[0]
+        answers, *_ = _outputs(make(ONE_IMAGE), trial_images(use.side), batch=1)
+        return answers
 
     try:
-        return _with_logits(source, facts(source.graph(), shape, loops=source.is_keras), ask)
+        graph_facts = facts(source.graph(), known_shape, loops=source.is_keras)
+        return _with_logits(source, graph_facts, ask)
     except OpenVinoError as error:
         source.check_fallback(error)
-        with _native(source, str(error)):
+        with _native_errors(source, str(error)):
             session = source.session()
             return _with_logits(
                 source,
-                native_facts(session, shape),
+                native_facts(session, known_shape),
                 lambda use: native_answers(session, trial_images(use.side), use),
             )
 
 
-def _with_logits(source: _ModelSource, graph: FileFacts, ask: Callable[[Use], Floats]) -> FileFacts:
-    if graph.shape is None or graph.classes is None:
-        return graph
+def _with_logits(source: _ModelSource, known: FileFacts, ask: Callable[[Use], Floats]) -> FileFacts:
+    """Return the facts ``known`` with whether the answers are logits, if the model can be asked.
+
+    ``ask`` returns the answers (images, classes) for the trial images.
+    """
+    if known.shape is None or known.classes is None:
+        return known
     numbers = source.format.numbers(source.path)
     use = Use(
-        max(graph.shape),
-        graph.shape,
-        Normalisation(),
-        True,
-        graph.classes,
-        False,
+        side=max(known.shape),
+        shape=known.shape,
+        normalisation=Normalisation(),
+        logits=True,
+        classes=known.classes,
+        background=False,
         output=numbers.output,
         quantised=numbers.quantised,
     )
     answers = ask(use)
-    return replace(graph, logits=are_logits(answers, is_distribution(answers, _slack(use))))
+    return replace(known, logits=are_logits(answers, is_distribution(answers, _slack(use))))
 
 
 def _outputs(
-    model: StudyModel, images: Floats, rows: int, options: Mapping[str, object] = SOONEST
+    model: StudyModel, images: Floats, *, batch: int, options: Mapping[str, object] = SOONEST
 ) -> list[Floats]:
-    """Every output for ``images``, ``rows`` at a time: the file's own answer, and the features."""
+    """Return every output for ``images``, computed ``batch`` images at a time.
+
+    The first are the model's own answers, the others its features. Raises ``OpenVinoError`` if
+    OpenVINO cannot compute them, and ``UnusableError`` for an output without a row for each image.
+    """
+    settings = {
+        **options,
+        "INFERENCE_PRECISION_HINT": F32,
+        "INFERENCE_NUM_THREADS": _THREADS,
+    }
     try:
-        few = {"INFERENCE_PRECISION_HINT": F32, "INFERENCE_NUM_THREADS": _THREADS}
-        compiled = core().compile_model(model.raw, "CPU", {**options, **few})
-        parts = []
-        for start in range(0, len(images), rows):
-            outputs = compiled(images[start : start + rows]).values()
-            parts.append([np.array(output) for output in outputs])
+        compiled = core().compile_model(model.raw, "CPU", settings)
+        batches = []
+        for start in range(0, len(images), batch):
+            outputs = compiled(images[start : start + batch]).values()
+            batches.append([np.array(output) for output in outputs])
     except Exception as error:  # OpenVINO raises whatever its kernels do
         raise OpenVinoError(f"OpenVINO cannot compute it ({first_line(error)})") from error
-    for part in parts:
-        for place, values in enumerate(part):
-            if values.shape[:1] != (rows,) or not values.size:
-                raise UnusableError(f"its output {place} has the shape {values.shape}")
-    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+    for outputs_of_batch in batches:
+        for number, values in enumerate(outputs_of_batch):
+            if values.shape[:1] != (batch,) or not values.size:
+                raise UnusableError(f"its output {number} has the shape {values.shape}")
+    return [np.concatenate(values) for values in zip(*batches, strict=True)]
 
 
-def _agree(some: list[Floats], others: list[Floats]) -> bool:
-    return all(
-        one.shape == other.shape
-        and np.abs(one - other).max() <= _AGREEMENT * max(1.0, np.abs(other).max())
-        for one, other in zip(some, others, strict=True)
-    )
+def _agree(first: list[Floats], second: list[Floats]) -> bool:
+    """Return whether two lists of outputs for the same images are alike."""
+    for values, others in zip(first, second, strict=True):
+        if values.shape != others.shape:
+            return False
+        largest_difference = np.abs(values - others).max()
+        # A difference that is NaN is no agreement.
+        if not largest_difference <= _AGREEMENT * max(1.0, np.abs(others).max()):
+            return False
+    return True
 
 
 def _check_answers(answers: Floats, use: Use) -> None:
-    """Raises ``UnusableError`` where the rows are not what the description says they are."""
+    """Raise ``UnusableError`` if ``answers`` (images, classes) are not what ``use`` says."""
     if not np.isfinite(answers).all():
         raise UnusableError(NOT_FINITE)
     distribution = is_distribution(answers, _slack(use))
@@ -329,8 +388,13 @@ def _check_answers(answers: Floats, use: Use) -> None:
 
 
 def _slack(use: Use) -> float:
-    """Tolerance of probability sums of a quantised file, which rounds to one of 256 steps."""
-    return min(1.0, use.classes / 512) if use.quantised else 0.0
+    """Return by how much the probabilities of an image may sum to more or less than 1.
+
+    A quantised file rounds each of them to one of 256 steps.
+    """
+    if not use.quantised:
+        return 0.0
+    return min(1.0, use.classes / 512)
 
 
 if __name__ == "__main__":
