@@ -1,8 +1,7 @@
 """Networks of the catalogue built in OpenVINO directly, without importing TensorFlow.
 
-A definition of a network takes Keras, or what stands in for it here: the few layers that the
-bundled models are made of, with their weights, as operations of OpenVINO. Values are (1, C, H, W)
-inside.
+The definition of a network takes Keras, or what stands in for it here: the few layers of the
+bundled models, as operations of OpenVINO with their weights. Inside, values are (1, C, H, W).
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ class _Value:
 
 
 class OpenVinoLayers:
-    """Stands in for Keras in the definition of a network whose ``weights`` are known by layer.
+    """Stands in for Keras in the definition of a network; ``weights`` are those of each layer.
 
-    Supports what the definitions of bundled models use. Names and arguments are those of
-    ``keras.layers``; initialisers are ignored.
+    It has what the definitions of bundled models use, with the names and arguments of
+    ``keras.layers``. Initialisers are ignored.
     """
 
     def __init__(self, weights: LayerWeights) -> None:
@@ -55,7 +54,10 @@ class OpenVinoLayers:
         self.layers = self
 
     def graph(self, answer: _Value, images: _Value, stages: Sequence[str]) -> Any:
-        """The OpenVINO model of ``answer`` and of the layers ``stages``, channels last."""
+        """Return the OpenVINO model whose outputs are ``answer`` and the layers ``stages``.
+
+        The latter have their channels last.
+        """
         import openvino
 
         operations = self._operations
@@ -92,12 +94,19 @@ class OpenVinoLayers:
         kernel, *bias = self._weights[name]
 
         def call(value: _Value) -> _Value:
-            weights = self._constant(kernel.transpose(3, 2, 0, 1))
-            output = self._operations.convolution(
-                self._planes(value), weights, *self._window(strides)
-            ).output(0)
+            convolution = self._operations.convolution(
+                self._channels_second(value),
+                self._constant(kernel.transpose(3, 2, 0, 1)),
+                strides=[strides, strides],
+                pads_begin=[0, 0],
+                pads_end=[0, 0],
+                dilations=[1, 1],
+                auto_pad="same_upper",
+            )
+            output = convolution.output(0)
             if use_bias:
-                output = self._added(output, bias[0])
+                bias_of_channels = self._constant(bias[0][None, :, None, None])
+                output = self._operations.add(output, bias_of_channels).output(0)
             if activation:
                 output = self._operations.relu(output).output(0)
             return self._value(output, name)
@@ -117,11 +126,16 @@ class OpenVinoLayers:
         (kernel,) = self._weights[name]
 
         def call(value: _Value) -> _Value:
-            weights = self._constant(kernel.transpose(2, 3, 0, 1)[:, :, None])
-            output = self._operations.group_convolution(
-                self._planes(value), weights, *self._window(strides)
+            convolution = self._operations.group_convolution(
+                self._channels_second(value),
+                self._constant(kernel.transpose(2, 3, 0, 1)[:, :, None]),
+                strides=[strides, strides],
+                pads_begin=[0, 0],
+                pads_end=[0, 0],
+                dilations=[1, 1],
+                auto_pad="same_upper",
             )
-            return self._value(output.output(0), name)
+            return self._value(convolution.output(0), name)
 
         return call
 
@@ -134,33 +148,45 @@ class OpenVinoLayers:
 
         return call
 
-    def ReLU(self, most: float, *, name: str) -> Layer:
+    def ReLU(self, max_value: float, *, name: str) -> Layer:
         def call(value: _Value) -> _Value:
-            return self._value(self._operations.clamp(value.output, 0.0, most).output(0), name)
+            output = self._operations.clamp(value.output, 0.0, max_value)
+            return self._value(output.output(0), name)
 
         return call
 
     def Add(self, *, name: str) -> Callable[[Sequence[_Value]], _Value]:
         def call(values: Sequence[_Value]) -> _Value:
-            one, other = (value.output for value in values)
-            return self._value(self._operations.add(one, other).output(0), name)
+            first, second = values
+            output = self._operations.add(first.output, second.output)
+            return self._value(output.output(0), name)
 
         return call
 
     def Concatenate(self, *, name: str) -> Callable[[Sequence[_Value]], _Value]:
         def call(values: Sequence[_Value]) -> _Value:
             outputs = [value.output for value in values]
-            return self._value(self._operations.concat(outputs, 1).output(0), name)
+            return self._value(self._operations.concat(outputs, axis=1).output(0), name)
 
         return call
 
     def Identity(self, *, name: str) -> Layer:
-        return lambda value: self._value(value.output, name)
+        def call(value: _Value) -> _Value:
+            return self._value(value.output, name)
+
+        return call
 
     def MaxPooling2D(self, size: int, strides: int, *, name: str) -> Layer:
         def call(value: _Value) -> _Value:
             output = self._operations.max_pool(
-                value.output, [strides] * 2, [1, 1], [0, 0], [0, 0], [size] * 2, "floor", "valid"
+                value.output,
+                strides=[strides, strides],
+                dilations=[1, 1],
+                pads_begin=[0, 0],
+                pads_end=[0, 0],
+                kernel_shape=[size, size],
+                rounding_type="floor",
+                auto_pad="valid",
             )
             return self._value(output.output(0), name)
 
@@ -168,7 +194,7 @@ class OpenVinoLayers:
 
     def GlobalAveragePooling2D(self, *, name: str) -> Layer:
         def call(value: _Value) -> _Value:
-            output = self._operations.reduce_mean(value.output, np.array([2, 3]), False)
+            output = self._operations.reduce_mean(value.output, np.array([2, 3]), keep_dims=False)
             return self._value(output.output(0), name)
 
         return call
@@ -179,27 +205,29 @@ class OpenVinoLayers:
         kernel, bias = self._weights[name]
 
         def call(value: _Value) -> _Value:
-            weights = self._constant(kernel)
-            product = self._operations.matmul(value.output, weights, False, False)
+            product = self._operations.matmul(
+                value.output, self._constant(kernel), transpose_a=False, transpose_b=False
+            )
             logits = self._operations.add(product, self._constant(bias[None]))
-            return self._value(self._operations.softmax(logits, 1).output(0), name)
+            return self._value(self._operations.softmax(logits, axis=1).output(0), name)
 
         return call
 
     def Softmax(self, *, name: str) -> Layer:
         def call(value: _Value) -> _Value:
-            return self._value(self._operations.softmax(value.output, 1).output(0), name)
+            return self._value(self._operations.softmax(value.output, axis=1).output(0), name)
 
         return call
 
     def _value(self, output: Any, name: str) -> _Value:
-        batch, channels, *places = output.shape
-        value = _Value(output, (batch, *places, channels))
+        """Return the value ``output`` of the layer ``name``, which is noted for ``graph``."""
+        batch, channels, *sides = output.shape
+        value = _Value(output, (batch, *sides, channels))
         self._values[name] = value
         return value
 
-    def _planes(self, value: _Value) -> Any:
-        """``value`` with channels second, as all but the input already are."""
+    def _channels_second(self, value: _Value) -> Any:
+        """Return the output of ``value`` as (1, C, H, W); only the input is not so already."""
         if value.output.get_node().get_type_name() != "Parameter":
             return value.output
         order = np.array(_CHANNELS_SECOND)
@@ -208,21 +236,13 @@ class OpenVinoLayers:
     def _constant(self, values: NDArray[Any]) -> Any:
         return self._operations.constant(np.ascontiguousarray(values, np.float32))
 
-    def _added(self, output: Any, bias: NDArray[Any]) -> Any:
-        return self._operations.add(output, self._constant(bias[None, :, None, None])).output(0)
-
-    @staticmethod
-    def _window(strides: int) -> tuple[Any, ...]:
-        """Strides, paddings and dilations of TensorFlow's "same"."""
-        return [strides] * 2, [0, 0], [0, 0], [1, 1], "same_upper"
-
 
 def build_and_write(record: ModelRecord, side: int, target: Path) -> Conversion:
     """Write the study model of the bundled ``record`` for images of ``side`` to ``target``.
 
-    Nothing is tried out: its weights are those of the published digest, and tests compare its
-    answers with Keras'. Raises ``WeightsError`` for other weights, and ``OSError`` where nothing
-    can be written.
+    The model is not tried out: its weights have the published digest, and tests compare its answers
+    with those of Keras. Raises ``WeightsError`` for other weights, and ``OSError`` if nothing can
+    be written.
     """
     import openvino
 
