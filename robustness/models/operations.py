@@ -1,12 +1,7 @@
-"""The table of operations that can be replayed, and the values that they read.
+"""The operations of OpenVINO, replayed in TensorFlow, and graphs of them.
 
-Operations on elements, alone and together: sums, products, normalisations, attention.
-
-Operations on feature maps (N, C, H, W): convolutions, pooling, resizing.
-
-Operations that move, count or rearrange elements.
-
-An OpenVINO graph, and its replay in TensorFlow.
+A function for each type of operation is in ``TABLE``. ``Graph`` replays a whole model with them,
+for gradients and heat maps.
 """
 
 from __future__ import annotations
@@ -19,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustness.models import engine  # noqa: F401  (keeps OpenVINO silent)
 from robustness.models.engine import F32, Floats, core
 from robustness.models.frameworks import folded_shapes, tensorflow
 
@@ -27,6 +21,10 @@ _INLINE = 1024
 """Elements up to which a constant becomes part of TensorFlow's graph, where it can be folded."""
 
 Shape = tuple[int | None, ...]
+"""The sizes of axes; None where one is not fixed."""
+
+
+# --- values and nodes -----------------------------------------------------------------------------
 
 
 class Value:
@@ -39,7 +37,9 @@ class Value:
 
     def __init__(self, tensor: Any, order: Sequence[int] | None = None) -> None:
         self.tensor = tensor
-        self.order = tuple(range(len(tensor.shape)) if order is None else order)
+        if order is None:
+            order = range(len(tensor.shape))
+        self.order = tuple(order)
         self._constants: dict[tuple[int, ...], Any] = {}
 
     @property
@@ -88,9 +88,9 @@ class Value:
             return self.tensor
         tf = tensorflow()
         sizes = self.stored
-        moved = [axis for axis in axes if sizes[axis] != 1]
-        if moved == sorted(moved) and sizes.count(None) <= 1:  # no data has to move
-            return tf.reshape(self.tensor, [-1 if sizes[a] is None else sizes[a] for a in axes])
+        larger_axes = [axis for axis in axes if sizes[axis] != 1]
+        if larger_axes == sorted(larger_axes) and sizes.count(None) <= 1:  # no data has to move
+            return tf.reshape(self.tensor, _with_one_open([sizes[axis] for axis in axes]))
         return tf.transpose(self.tensor, axes)
 
     def transposed(self, axes: Sequence[int]) -> Value:
@@ -101,15 +101,25 @@ class Value:
 
     def expanded(self, rank: int) -> Value:
         """The value with axes of size 1 in front, up to ``rank``."""
-        more = rank - self.rank
-        if more <= 0:
+        added = rank - self.rank
+        if added <= 0:
             return self
-        front = self.tensor[(None,) * more]
-        return Value(front, (*range(more), *(axis + more for axis in self.order)))
+        expanded = self.tensor[(None,) * added]
+        moved_axes = [axis + added for axis in self.order]
+        return Value(expanded, (*range(added), *moved_axes))
 
     def stored_axes(self, axes: Sequence[int]) -> list[int]:
-        """Positions in the tensor of the graph's ``axes``, which may be negative."""
+        """The axes of the tensor that are the graph's ``axes``, which may be negative."""
         return [self.order.index(axis % self.rank) for axis in axes]
+
+    def stored_axis(self, axis: int) -> int:
+        """The axis of the tensor that is the graph's ``axis``, which may be negative."""
+        return self.order.index(axis % self.rank)
+
+
+def _with_one_open(sizes: Sequence[int | None]) -> list[int]:
+    """Return the target of a reshape to ``sizes``, one of which may be None."""
+    return [-1 if size is None else size for size in sizes]
 
 
 @dataclass(frozen=True)
@@ -175,11 +185,13 @@ def axis_sizes(partial: Any) -> Shape | None:
     return tuple(size.get_length() if size.is_static else None for size in partial)
 
 
+# --- operations on elements -----------------------------------------------------------------------
+
 FLOATS = frozenset({"f16", "bf16", "f32", "f64"})
 """Element types that are all computed in float32, as OpenVINO is asked to."""
 
 SMALL_INTEGERS = frozenset({"u8", "i8", "u16", "i16", "u4", "i4"})
-"""Element types of quantised values, which are held in float32: gradients pass through those."""
+"""Element types of quantised values, which are held in float32 so that gradients pass."""
 
 _ALIKE = (
     "Abs",
@@ -201,7 +213,7 @@ _ALIKE = (
     "Tan",
     "Tanh",
 )
-"""Operations on an element that ``tf.math`` names alike."""
+"""Operations on an element that have the same name in ``tf.math``."""
 
 _UNARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "Ceiling": lambda tf, x: tf.math.ceil(x),
@@ -214,7 +226,7 @@ _UNARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "SoftSign": lambda tf, x: x / (1.0 + tf.abs(x)),
 }
 
-_ALIKE_OF_TWO = (
+_BINARY_ALIKE = (
     "Add",
     "Equal",
     "Greater",
@@ -231,6 +243,7 @@ _ALIKE_OF_TWO = (
     "SquaredDifference",
     "Subtract",
 )
+"""Operations on two elements that have the same name in ``tf.math``."""
 
 _BINARY: Mapping[str, Callable[[Any, Any, Any], Any]] = {
     "Divide": lambda tf, x, y: x / y if x.dtype.is_floating else x // y,
@@ -240,18 +253,26 @@ _BINARY: Mapping[str, Callable[[Any, Any, Any], Any]] = {
 
 
 def _of_math(name: str) -> Callable[..., Any]:
-    """The function of ``tf.math`` that is called as the operation ``name``."""
-    called = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return lambda tf, *values: getattr(tf.math, called)(*values)
+    """The function of ``tf.math`` for the operation ``name``, called with ``tf`` first."""
+    snake_case = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+    def call(tf: Any, *arguments: Any) -> Any:
+        return getattr(tf.math, snake_case)(*arguments)
+
+    return call
 
 
 def unary(function: Callable[[Any, Any], Any]) -> Callable[[Node, Value], Value]:
-    """A function of TensorFlow and a tensor that replays an element-wise operation."""
-    return lambda _node, x: Value(function(tensorflow(), x.at(x.order)), x.order)
+    """Make the replay of an element-wise operation from a function of TensorFlow and a tensor."""
+
+    def replay(_node: Node, x: Value) -> Value:
+        return Value(function(tensorflow(), x.at(x.order)), x.order)
+
+    return replay
 
 
 def binary(function: Callable[[Any, Any, Any], Any]) -> Callable[[Node, Value, Value], Value]:
-    """A function of TensorFlow and two tensors that replays an element-wise operation."""
+    """Make the replay of an element-wise operation on two values, as ``unary`` does."""
 
     def replay(_node: Node, x: Value, y: Value) -> Value:
         tf = tensorflow()
@@ -263,25 +284,29 @@ def binary(function: Callable[[Any, Any, Any], Any]) -> Callable[[Node, Value, V
 
 TABLE.update({name: unary(_of_math(name)) for name in _ALIKE})
 TABLE.update({name: unary(function) for name, function in _UNARY.items()})
-TABLE.update({name: binary(_of_math(name)) for name in _ALIKE_OF_TWO})
+TABLE.update({name: binary(_of_math(name)) for name in _BINARY_ALIKE})
 TABLE.update({name: binary(function) for name, function in _BINARY.items()})
 
 
 def aligned(*values: Value) -> tuple[list[Any], tuple[int, ...]]:
-    """The tensors of ``values`` as they broadcast, and the order of their axes.
+    """The tensors of ``values``, ready to be broadcast, and the order of their axes.
 
-    It is that of the largest, which then is not moved.
+    The order is that of the largest value, so that the largest is not moved.
     """
     rank = max(value.rank for value in values)
 
     def size(value: Value) -> tuple[bool, int, int]:
-        return not value.is_constant, value.rank, int(np.prod([n or 1 for n in value.stored]))
+        element_count = int(np.prod([length or 1 for length in value.stored]))
+        return not value.is_constant, value.rank, element_count
 
-    leader = max(values, key=size)
-    order = leader.expanded(rank).order
-    return [value.expanded(rank).at(order) if value.rank else value.plain for value in values], (
-        order
-    )
+    order = max(values, key=size).expanded(rank).order
+    tensors = []
+    for value in values:
+        if value.rank == 0:
+            tensors.append(value.plain)
+        else:
+            tensors.append(value.expanded(rank).at(order))
+    return tensors, order
 
 
 @operation("Convert", "ConvertLike")
@@ -293,9 +318,9 @@ def _convert(node: Node, x: Value, *_like: Value) -> Value:
     floats = FLOATS | SMALL_INTEGERS
     if kind in FLOATS or (kind in SMALL_INTEGERS and source not in FLOATS):
         return Value(tf.cast(tensor, tf.float32), x.order)
-    if kind in SMALL_INTEGERS:  # cut off, and yet with the slope of what was cut
-        cut = tf.sign(tensor) * tf.floor(tf.abs(tensor))
-        return Value(tensor + tf.stop_gradient(cut - tensor), x.order)
+    if kind in SMALL_INTEGERS:  # truncated, with the slope of the value before
+        truncated = tf.sign(tensor) * tf.floor(tf.abs(tensor))
+        return Value(tensor + tf.stop_gradient(truncated - tensor), x.order)
     if kind == "boolean":
         return Value(tf.not_equal(tensor, tf.cast(0, tensor.dtype)), x.order)
     if kind not in ("i32", "i64") or source not in floats | {"i32", "i64", "boolean"}:
@@ -304,8 +329,8 @@ def _convert(node: Node, x: Value, *_like: Value) -> Value:
 
 
 @operation("Round")
-def _rounded(node: Node, x: Value) -> Value:
-    """To the nearest whole number, with the slope of what was rounded."""
+def _round(node: Node, x: Value) -> Value:
+    """Round to whole numbers, with the slope of the value before."""
     tf = tensorflow()
     tensor = x.at(x.order)
     if node.attributes.get("mode") == "half_away_from_zero":
@@ -317,7 +342,7 @@ def _rounded(node: Node, x: Value) -> Value:
 
 @operation("FakeQuantize")
 def _fake_quantize(node: Node, x: Value, *limits: Value) -> Value:
-    """Quantised, with the slope of what it is before it is rounded: straight-through."""
+    """Quantise, with the slope of the value before it is rounded (straight-through estimator)."""
     tf = tensorflow()
     (tensor, low, high, out_low, out_high), order = aligned(x, *limits)
     steps = float(node.attributes["levels"] - 1)
@@ -334,11 +359,11 @@ def _select(_node: Node, condition: Value, x: Value, y: Value) -> Value:
 
 @operation("Clamp")
 def _clamp(node: Node, x: Value) -> Value:
+    tf = tensorflow()
     low = node.attributes["min"]
     high = node.attributes["max"]
-    tf = tensorflow()
     tensor = x.at(x.order)
-    if (low, high) == (0, 6):
+    if low == 0 and high == 6:
         return Value(tf.nn.relu6(tensor), x.order)
     return Value(tf.clip_by_value(tensor, low, high), x.order)
 
@@ -347,10 +372,8 @@ def _clamp(node: Node, x: Value) -> Value:
 def _elu(node: Node, x: Value) -> Value:
     tf = tensorflow()
     tensor = x.at(x.order)
-    alpha = node.attributes["alpha"]
-    return Value(
-        tf.where(tensor > 0, tensor, alpha * tf.math.expm1(tf.minimum(tensor, 0.0))), x.order
-    )
+    below = node.attributes["alpha"] * tf.math.expm1(tf.minimum(tensor, 0.0))
+    return Value(tf.where(tensor > 0, tensor, below), x.order)
 
 
 @operation("Selu")
@@ -363,8 +386,8 @@ def _selu(_node: Node, x: Value, alpha: Value, scale: Value) -> Value:
 
 @operation("HardSigmoid")
 def _hard_sigmoid(_node: Node, x: Value, slope: Value, offset: Value) -> Value:
-    tensor = x.at(x.order)
-    return Value(tensorflow().clip_by_value(slope.array * tensor + offset.array, 0.0, 1.0), x.order)
+    line = slope.array * x.at(x.order) + offset.array
+    return Value(tensorflow().clip_by_value(line, 0.0, 1.0), x.order)
 
 
 @operation("Gelu")
@@ -375,14 +398,13 @@ def _gelu(node: Node, x: Value) -> Value:
 
 @operation("Swish")
 def _swish(_node: Node, x: Value, *slope: Value) -> Value:
-    tf = tensorflow()
-    tensor = x.at(x.order)
-    return Value(tf.nn.silu(tensor, float(slope[0].array) if slope else 1.0), x.order)
+    beta = float(slope[0].array) if slope else 1.0
+    return Value(tensorflow().nn.silu(x.at(x.order), beta), x.order)
 
 
 @operation("PRelu")
 def _prelu(_node: Node, x: Value, slope: Value) -> Value:
-    """A slope of one axis is that of the channels."""
+    """A ``slope`` (C,) has a number for each channel."""
     if slope.rank == 1 and x.rank > 1 and slope.shape[0] != 1:
         slope = Value(slope.array.reshape(-1, *(1,) * (x.rank - 2)))
     tf = tensorflow()
@@ -390,31 +412,42 @@ def _prelu(_node: Node, x: Value, slope: Value) -> Value:
     return Value(tf.nn.relu(tensor) + below * tf.minimum(tensor, 0.0), order)
 
 
-_REDUCTIONS: Mapping[str, Callable[..., Any]] = {
-    "ReduceL1": lambda tf, x, *how: tf.reduce_sum(tf.abs(x), *how),
-    "ReduceL2": lambda tf, x, *how: tf.sqrt(tf.reduce_sum(tf.square(x), *how)),
-    "ReduceLogicalAnd": lambda tf, x, *how: tf.reduce_all(x, *how),
-    "ReduceLogicalOr": lambda tf, x, *how: tf.reduce_any(x, *how),
-    **{name: _of_math(name) for name in ("ReduceMax", "ReduceMean", "ReduceMin")},
-    **{name: _of_math(name) for name in ("ReduceProd", "ReduceSum")},
+_REDUCTIONS_ALIKE = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+"""Reductions that have the same name in ``tf.math``."""
+
+_REDUCTIONS: Mapping[str, Callable[[Any, Any, list[int], bool], Any]] = {
+    "ReduceL1": lambda tf, x, axes, keep: tf.reduce_sum(tf.abs(x), axes, keep),
+    "ReduceL2": lambda tf, x, axes, keep: tf.sqrt(tf.reduce_sum(tf.square(x), axes, keep)),
+    "ReduceLogicalAnd": lambda tf, x, axes, keep: tf.reduce_all(x, axes, keep),
+    "ReduceLogicalOr": lambda tf, x, axes, keep: tf.reduce_any(x, axes, keep),
 }
 
 
-def _reduction(function: Callable[..., Any]) -> Callable[[Node, Value, Value], Value]:
+def _reduction(
+    function: Callable[[Any, Any, list[int], bool], Any],
+) -> Callable[[Node, Value, Value], Value]:
+    """Make the replay of a reduction from a function of TensorFlow, a tensor, axes and a flag.
+
+    The flag is whether the axes are kept with size 1.
+    """
+
     def replay(node: Node, x: Value, axes: Value) -> Value:
         tf = tensorflow()
-        gone = [axis % x.rank for axis in axes.array.reshape(-1).tolist()]
-        places = x.stored_axes(gone)
-        reduced = function(tf, x.at(x.order), places, True)
+        reduced_axes = [axis % x.rank for axis in axes.array.reshape(-1).tolist()]
+        stored_axes = x.stored_axes(reduced_axes)
+        reduced = function(tf, x.at(x.order), stored_axes, True)
         if node.attributes["keep_dims"]:
             return Value(reduced, x.order)
-        left = [axis for axis in range(x.rank) if axis not in gone]
-        order = [left.index(axis) for axis in x.order if axis in left]
-        return Value(tf.squeeze(reduced, places) if places else reduced, order)
+        kept_axes = [axis for axis in range(x.rank) if axis not in reduced_axes]
+        order = [kept_axes.index(axis) for axis in x.order if axis in kept_axes]
+        if stored_axes:  # without axes, ``squeeze`` would remove all of size 1
+            reduced = tf.squeeze(reduced, stored_axes)
+        return Value(reduced, order)
 
     return replay
 
 
+TABLE.update({name: _reduction(_of_math(name)) for name in _REDUCTIONS_ALIKE})
 TABLE.update({name: _reduction(function) for name, function in _REDUCTIONS.items()})
 
 
@@ -423,37 +456,41 @@ def _matmul(node: Node, x: Value, y: Value) -> Value:
     tf = tensorflow()
     if min(x.rank, y.rank) < 2:
         raise NotImplementedError("a vector")
-    first = node.attributes["transpose_a"]
-    second = node.attributes["transpose_b"]
-    left = x.plain
-    right = y.plain
-    if y.rank == 2 and x.rank > 2 and not first:  # one large product in place of many
-        rows = tf.reshape(left, (-1, x.shape[-1] or tf.shape(left)[-1]))
-        product = tf.matmul(rows, right, transpose_b=second)
+    transpose_a = node.attributes["transpose_a"]
+    transpose_b = node.attributes["transpose_b"]
+    a = x.plain
+    b = y.plain
+    if y.rank == 2 and x.rank > 2 and not transpose_a:  # one large product instead of many
+        rows = tf.reshape(a, (-1, x.shape[-1] or tf.shape(a)[-1]))
+        product = tf.matmul(rows, b, transpose_b=transpose_b)
         if node.shape.count(None) <= 1:
-            sizes: Any = [-1 if size is None else size for size in node.shape]
+            sizes: Any = _with_one_open(node.shape)
         else:
-            sizes = tf.concat([tf.shape(left)[:-1], tf.shape(product)[-1:]], 0)
+            sizes = tf.concat([tf.shape(a)[:-1], tf.shape(product)[-1:]], 0)
         return Value(tf.reshape(product, sizes))
-    return Value(tf.matmul(left, right, transpose_a=first, transpose_b=second))
+    return Value(tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b))
 
 
 @operation("Einsum")
 def _einsum(node: Node, *parts: Value) -> Value:
-    return Value(tensorflow().einsum(node.attributes["equation"], *(part.plain for part in parts)))
+    tensors = [part.plain for part in parts]
+    return Value(tensorflow().einsum(node.attributes["equation"], *tensors))
 
 
 @operation("Softmax", "LogSoftmax")
 def _softmax(node: Node, x: Value) -> Value:
     tf = tensorflow()
-    (place,) = x.stored_axes([int(node.attributes.get("axis", 1))])
+    axis = x.stored_axis(int(node.attributes.get("axis", 1)))
     function = tf.nn.softmax if node.type == "Softmax" else tf.nn.log_softmax
-    return Value(function(x.at(x.order), place), x.order)
+    return Value(function(x.at(x.order), axis), x.order)
 
 
 @operation("ScaledDotProductAttention")
 def _attention(node: Node, query: Value, key: Value, value: Value, *more: Value) -> Value:
-    """``more`` are a mask, which is added or says what may be seen, and a scale."""
+    """``more`` may be a mask and a scale.
+
+    A mask of truth values says which keys count; one of numbers is added to the scores.
+    """
     tf = tensorflow()
     if node.attributes.get("causal"):
         raise NotImplementedError("a causal mask")
@@ -488,11 +525,11 @@ def _batch_normalisation(node: Node, x: Value, *channels: Value) -> Value:
 def _mean_variance_normalisation(node: Node, x: Value, axes: Value) -> Value:
     tf = tensorflow()
     tensor = x.at(x.order)
-    places = x.stored_axes(axes.array.reshape(-1).tolist())
-    centred = tensor - tf.reduce_mean(tensor, places, True)
+    stored_axes = x.stored_axes(axes.array.reshape(-1).tolist())
+    centred = tensor - tf.reduce_mean(tensor, stored_axes, keepdims=True)
     if not node.attributes["normalize_variance"]:
         return Value(centred, x.order)
-    variance = tf.reduce_mean(tf.square(centred), places, True)
+    variance = tf.reduce_mean(tf.square(centred), stored_axes, keepdims=True)
     epsilon = node.attributes["eps"]
     if str(node.attributes["eps_mode"]).lower().endswith("outside_sqrt"):
         return Value(centred / (tf.sqrt(variance) + epsilon), x.order)
@@ -505,97 +542,105 @@ def _group_normalisation(node: Node, x: Value, scale: Value, bias: Value) -> Val
     plain = x.plain
     groups = int(node.attributes["num_groups"])
     rows = tf.reshape(plain, (tf.shape(plain)[0], groups, -1))
-    centred = rows - tf.reduce_mean(rows, 2, True)
-    variance = tf.reduce_mean(tf.square(centred), 2, True)
-    normal = centred * tf.math.rsqrt(variance + node.attributes["epsilon"])
-    shape = (1, -1, *(1,) * (x.rank - 2))  # one number a channel
-    factor, shift = (Value(value.array.reshape(shape)).plain for value in (scale, bias))
-    return Value(tf.reshape(normal, tf.shape(plain)) * factor + shift)
+    centred = rows - tf.reduce_mean(rows, 2, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), 2, keepdims=True)
+    normalised = centred * tf.math.rsqrt(variance + node.attributes["epsilon"])
+    shape_of_channels = (1, -1, *(1,) * (x.rank - 2))
+    factor = Value(scale.array.reshape(shape_of_channels)).plain
+    shift = Value(bias.array.reshape(shape_of_channels)).plain
+    return Value(tf.reshape(normalised, tf.shape(plain)) * factor + shift)
 
 
 @operation("NormalizeL2")
 def _normalise_l2(node: Node, x: Value, axes: Value) -> Value:
     tf = tensorflow()
     tensor = x.at(x.order)
-    places = x.stored_axes(axes.array.reshape(-1).tolist())
-    square = tf.reduce_sum(tf.square(tensor), places, True)
+    stored_axes = x.stored_axes(axes.array.reshape(-1).tolist())
+    square = tf.reduce_sum(tf.square(tensor), stored_axes, keepdims=True)
     epsilon = node.attributes["eps"]
-    adds = str(node.attributes["eps_mode"]).lower().endswith("add")
-    return Value(
-        tensor * tf.math.rsqrt(square + epsilon if adds else tf.maximum(square, epsilon)), x.order
-    )
+    if str(node.attributes["eps_mode"]).lower().endswith("add"):
+        square += epsilon
+    else:
+        square = tf.maximum(square, epsilon)
+    return Value(tensor * tf.math.rsqrt(square), x.order)
 
 
 @operation("LRN")
 def _local_response(node: Node, x: Value, axes: Value) -> Value:
-    """Across channels, as AlexNet and GoogLeNet have it."""
+    """Across channels, as in AlexNet and GoogLeNet."""
     size = int(node.attributes["size"])
     if axes.array.reshape(-1).tolist() != [1] or x.rank != 4 or size % 2 == 0:
         raise NotImplementedError("other than across an odd number of channels")
-    order = (0, 2, 3, 1)
     normalised = tensorflow().nn.local_response_normalization(
-        x.at(order),
-        size // 2,
-        node.attributes["bias"],
-        node.attributes["alpha"] / size,
-        node.attributes["beta"],
+        x.at(MAPS),
+        depth_radius=size // 2,
+        bias=node.attributes["bias"],
+        alpha=node.attributes["alpha"] / size,
+        beta=node.attributes["beta"],
     )
-    return Value(normalised, order)
+    return Value(normalised, MAPS)
 
+
+# --- feature maps ---------------------------------------------------------------------------------
 
 MAPS = (0, 2, 3, 1)
 """The order of axes that TensorFlow wants of feature maps: (N, H, W, C)."""
 
+_OPEN_MAPS = "maps of a size that is not fixed"
+
 Pads = list[list[int]]
+"""The padding before and behind each spatial axis."""
 
 
 def _check_maps(x: Value) -> None:
     if x.rank != 4:
-        raise NotImplementedError(f"{x.rank - 2} axes of places in place of 2")
+        raise NotImplementedError(f"{x.rank - 2} spatial axes instead of 2")
 
 
-def _pads(node: Node, before: Shape, windows: Sequence[int]) -> Pads:
-    """The padding of each spatial axis, of the sizes ``before``."""
+def _pads(node: Node, sizes: Shape, windows: Sequence[int]) -> Pads:
+    """The padding of the spatial axes, which have the ``sizes``; ``windows`` move along them."""
     kind = str(node.attributes["auto_pad"]).lower().rpartition(".")[2]
     begin = list(node.attributes["pads_begin"])
     end = list(node.attributes["pads_end"])
     if kind == "valid":
-        begin = end = [0, 0]
-    elif kind.startswith("same"):
+        return [[0, 0], [0, 0]]
+    if kind.startswith("same"):
         strides = node.attributes["strides"]
-        sizes = node.shapes[0] or ()
-        for axis, (size, after) in enumerate(zip(before, sizes[2:], strict=True)):
-            if size is None or after is None:
-                raise NotImplementedError("maps of a size that is not fixed")
-            whole = max(0, (after - 1) * strides[axis] + windows[axis] - size)
-            begin[axis] = whole // 2
-            end[axis] = whole - whole // 2
+        result_sizes = (node.shapes[0] or ())[2:]
+        for axis, (size, result_size) in enumerate(zip(sizes, result_sizes, strict=True)):
+            if size is None or result_size is None:
+                raise NotImplementedError(_OPEN_MAPS)
+            total = max(0, (result_size - 1) * strides[axis] + windows[axis] - size)
+            begin[axis] = total // 2
+            end[axis] = total - total // 2
         if kind == "same_lower":
             begin, end = end, begin
     return [list(pair) for pair in zip(begin, end, strict=True)]
 
 
 def _padded(
-    tensor: Any, pads: Pads, reach: Sequence[int], strides: Sequence[int]
+    tensor: Any, pads: Pads, windows: Sequence[int], strides: Sequence[int]
 ) -> tuple[Any, str]:
-    """``tensor`` (N, ..., C), and the name of the padding that it still needs.
+    """Pad ``tensor`` (N, ..., C) unless TensorFlow can; return it and the padding that is left.
 
     TensorFlow also takes padding as numbers, but with these its optimiser of graphs can end the
     process: 2.21 does, with a strided convolution's gradient for any number of images.
     """
     if not any(map(any, pads)):
         return tensor, "VALID"
-    if pads == [_same(*sizes) for sizes in zip(tensor.shape[1:-1], reach, strides, strict=True)]:
+    axes = zip(tensor.shape[1:-1], windows, strides, strict=True)
+    if pads == [_same_pads(*size_window_stride) for size_window_stride in axes]:
         return tensor, "SAME"
     return tensorflow().pad(tensor, [[0, 0], *pads, [0, 0]]), "VALID"
 
 
-def _same(size: int | None, reach: int, stride: int) -> list[int]:
-    """The padding of TensorFlow's "SAME" on an axis."""
+def _same_pads(size: int | None, window: int, stride: int) -> list[int]:
+    """The padding of an axis by TensorFlow's "SAME"; [] if the ``size`` is not fixed."""
     if size is None:
         return []
-    whole = max(0, (-(-size // stride) - 1) * stride + reach - size)
-    return [whole // 2, whole - whole // 2]
+    result_size = -(-size // stride)
+    total = max(0, (result_size - 1) * stride + window - size)
+    return [total // 2, total - total // 2]
 
 
 # --- convolutions ---------------------------------------------------------------------------------
@@ -603,54 +648,61 @@ def _same(size: int | None, reach: int, stride: int) -> list[int]:
 
 @operation("Convolution")
 def _convolution(node: Node, x: Value, kernel: Value) -> Value:
-    """Over two axes, or over three; TensorFlow dilates none of these on a CPU."""
-    places = range(2, x.rank)
-    if len(places) != 3:
+    """Over two spatial axes, or three; TensorFlow has no dilation of three on a CPU."""
+    spatial_axes = range(2, x.rank)
+    if len(spatial_axes) != 3:
         _check_maps(x)
-    elif any(step != 1 for step in node.attributes["dilations"]):
-        raise NotImplementedError("three axes of places with a dilation")
-    order = (0, *places, 1)
-    filters = kernel.at((*places, 1, 0))
-    return Value(_convolved(node, x.at(order), filters, kernel.shape[2:], x), order)
+    elif any(dilation != 1 for dilation in node.attributes["dilations"]):
+        raise NotImplementedError("three spatial axes with a dilation")
+    order = (0, *spatial_axes, 1)
+    filters = kernel.at((*spatial_axes, 1, 0))
+    return Value(_convolve(node, x.at(order), filters, kernel.shape[2:], x), order)
 
 
 @operation("GroupConvolution")
 def _group_convolution(node: Node, x: Value, kernel: Value) -> Value:
-    """Depthwise, or each group by itself: TensorFlow has no slopes of the latter on a CPU."""
+    """Depthwise if there is one input channel a group, else each group by itself.
+
+    TensorFlow has grouped convolutions, but no gradients of them on a CPU.
+    """
     _check_maps(x)
     tf = tensorflow()
-    groups, _, read, *_ = kernel.shape
+    groups, _, channels_of_group, *_ = kernel.shape
     window = kernel.shape[3:]
     strides = list(node.attributes["strides"])
-    if read == 1 and strides[0] == strides[1]:
-        filters = kernel.at((3, 4, 0, 1, 2))
-        filters = tf.reshape(filters, (*window, groups, -1))
+    if channels_of_group == 1 and strides[0] == strides[1]:
+        filters = tf.reshape(kernel.at((3, 4, 0, 1, 2)), (*window, groups, -1))
         dilations = list(node.attributes["dilations"])
-        reach = _reach(window, dilations)
-        tensor, padding = _padded(x.at(MAPS), _pads(node, x.shape[2:], reach), reach, strides)
-        steps = [1, *strides, 1]
-        convolved = tf.nn.depthwise_conv2d(tensor, filters, steps, padding, dilations=dilations)
+        dilated = _dilated(window, dilations)
+        pads = _pads(node, x.shape[2:], dilated)
+        tensor, padding = _padded(x.at(MAPS), pads, dilated, strides)
+        convolved = tf.nn.depthwise_conv2d(
+            tensor, filters, [1, *strides, 1], padding, dilations=dilations
+        )
         return Value(convolved, MAPS)
     tensors = tf.split(x.at(MAPS), groups, 3)
     kernels = tf.unstack(kernel.at((0, 3, 4, 2, 1)))
-    convolved = [
-        _convolved(node, part, filters, window, x)
-        for part, filters in zip(tensors, kernels, strict=True)
-    ]
-    return Value(tf.concat(convolved, 3), MAPS)
+    convolved_groups = []
+    for tensor, filters in zip(tensors, kernels, strict=True):
+        convolved_groups.append(_convolve(node, tensor, filters, window, x))
+    return Value(tf.concat(convolved_groups, 3), MAPS)
 
 
-def _convolved(node: Node, tensor: Any, filters: Any, window: Shape, x: Value) -> Any:
+def _convolve(node: Node, tensor: Any, filters: Any, window: Shape, x: Value) -> Any:
+    """Convolve ``tensor`` (N, ..., C), which is ``x`` or a part of its channels."""
     dilations = list(node.attributes["dilations"])
     strides = list(node.attributes["strides"])
-    reach = _reach(window, dilations)
-    tensor, padding = _padded(tensor, _pads(node, x.shape[2:], reach), reach, strides)
+    dilated = _dilated(window, dilations)
+    tensor, padding = _padded(tensor, _pads(node, x.shape[2:], dilated), dilated, strides)
     return tensorflow().nn.convolution(tensor, filters, strides, padding, dilations=dilations)
 
 
-def _reach(window: Shape, dilations: Sequence[int]) -> list[int]:
-    """Rows and columns that a dilated window covers."""
-    return [((size or 0) - 1) * step + 1 for size, step in zip(window, dilations, strict=True)]
+def _dilated(window: Shape, dilations: Sequence[int]) -> list[int]:
+    """The sizes that a ``window`` covers with ``dilations``."""
+    sizes = []
+    for size, dilation in zip(window, dilations, strict=True):
+        sizes.append(((size or 0) - 1) * dilation + 1)
+    return sizes
 
 
 # --- pooling --------------------------------------------------------------------------------------
@@ -662,9 +714,9 @@ def _max_pool(node: Node, x: Value) -> list[Value]:
     tf = tensorflow()
     window = list(node.attributes["kernel"])
     strides = list(node.attributes["strides"])
-    if any(step != 1 for step in node.attributes.get("dilations", ())):
+    if any(dilation != 1 for dilation in node.attributes.get("dilations", ())):
         raise NotImplementedError("a dilation")
-    pads = _to_the_end(node, x, window, _pads(node, x.shape[2:], window))
+    pads = _pads_of_all_windows(node, x, window, _pads(node, x.shape[2:], window))
     tensor = x.at(MAPS)
     if any(map(any, pads)):
         tensor = tf.pad(tensor, [[0, 0], *pads, [0, 0]], constant_values=np.finfo(np.float32).min)
@@ -678,42 +730,50 @@ def _average_pool(node: Node, x: Value) -> Value:
     window = list(node.attributes["kernel"])
     strides = list(node.attributes["strides"])
     pads = _pads(node, x.shape[2:], window)
-    reach = _to_the_end(node, x, window, pads)
+    all_pads = _pads_of_all_windows(node, x, window, pads)
     tensor = x.at(MAPS)
-    if not any(map(any, reach)):
+    if not any(map(any, all_pads)):
         return Value(tf.nn.avg_pool2d(tensor, window, strides, "VALID"), MAPS)
-    summed = tf.nn.avg_pool2d(tf.pad(tensor, [[0, 0], *reach, [0, 0]]), window, strides, "VALID")
-    counted = [[0, 0], [0, 0]] if node.attributes["exclude-pad"] else pads
-    counts = [
-        _counts(size, window[axis], strides[axis], counted[axis], reach[axis])
-        for axis, size in enumerate(x.shape[2:])
-    ]
+    padded = tf.pad(tensor, [[0, 0], *all_pads, [0, 0]])
+    average_with_pads = tf.nn.avg_pool2d(padded, window, strides, "VALID")
+    counted_pads = [[0, 0], [0, 0]] if node.attributes["exclude-pad"] else pads
+    counts = []
+    for axis, size in enumerate(x.shape[2:]):
+        assert size is not None
+        counts.append(
+            _counts(size, window[axis], strides[axis], counted_pads[axis], all_pads[axis])
+        )
     scale = window[0] * window[1] / np.multiply.outer(*counts)
-    return Value(summed * scale[None, :, :, None].astype(np.float32), MAPS)
+    return Value(average_with_pads * scale[None, :, :, None].astype(np.float32), MAPS)
 
 
-def _to_the_end(node: Node, x: Value, window: list[int], pads: Pads) -> Pads:
-    """``pads`` with what a last window reaches beyond them, where sizes are rounded up."""
+def _pads_of_all_windows(node: Node, x: Value, window: list[int], pads: Pads) -> Pads:
+    """``pads``, larger where the last window reaches beyond them.
+
+    It does where the number of windows is rounded up.
+    """
     strides = node.attributes["strides"]
-    sizes = node.shapes[0] or ()
-    ends = []
+    result_sizes = (node.shapes[0] or ())[2:]
+    pads_of_all = []
     for axis, (begin, end) in enumerate(pads):
-        before = x.shape[2 + axis]
-        after = sizes[2 + axis]
-        if before is None or after is None:
-            raise NotImplementedError("maps of a size that is not fixed")
-        reach = (after - 1) * strides[axis] + window[axis] - before - begin
-        ends.append([begin, max(end, reach)])
-    return ends
+        size = x.shape[2 + axis]
+        result_size = result_sizes[axis]
+        if size is None or result_size is None:
+            raise NotImplementedError(_OPEN_MAPS)
+        last_window_end = (result_size - 1) * strides[axis] + window[axis]
+        pads_of_all.append([begin, max(end, last_window_end - size - begin)])
+    return pads_of_all
 
 
 def _counts(
-    size: int | None, window: int, stride: int, counted: list[int], reach: list[int]
+    size: int, window: int, stride: int, counted_pads: list[int], pads: list[int]
 ) -> NDArray[np.float64]:
-    """The number of positions that count in the average of each window along an axis."""
-    assert size is not None
-    place = np.arange(-reach[0], size + reach[1])
-    counts = (place >= -counted[0]) & (place < size + counted[1])
+    """The number of positions that count in the average of each window along an axis.
+
+    Those are the positions of the map and of ``counted_pads``, a part of ``pads``.
+    """
+    positions = np.arange(-pads[0], size + pads[1])
+    counts = (positions >= -counted_pads[0]) & (positions < size + counted_pads[1])
     windows = np.lib.stride_tricks.sliding_window_view(counts, window)[::stride]
     return windows.sum(1).astype(np.float64)
 
@@ -721,17 +781,19 @@ def _counts(
 @operation("AdaptiveAvgPool")
 def _adaptive_average_pool(node: Node, x: Value, _size: Value) -> Value:
     _check_maps(x)
-    matrices = []
-    for before, after in zip(x.shape[2:], node.shape[2:], strict=True):
-        if before is None or after is None:
-            raise NotImplementedError("maps of a size that is not fixed")
-        edges = np.arange(after + 1) * before
-        matrix = np.zeros((after, before), np.float32)
-        for row in range(after):
-            part = slice(edges[row] // after, -(-edges[row + 1] // after))
-            matrix[row, part] = 1 / (part.stop - part.start)
-        matrices.append(matrix)
-    return _through(x, {2: matrices[0], 3: matrices[1]})
+    matrices = {}
+    for axis in (2, 3):
+        size = x.shape[axis]
+        result_size = node.shape[axis]
+        if size is None or result_size is None:
+            raise NotImplementedError(_OPEN_MAPS)
+        matrix = np.zeros((result_size, size), np.float32)
+        for row in range(result_size):
+            start = row * size // result_size
+            stop = -(-(row + 1) * size // result_size)
+            matrix[row, start:stop] = 1 / (stop - start)
+        matrices[axis] = matrix
+    return _multiplied(x, matrices)
 
 
 # --- resizing -------------------------------------------------------------------------------------
@@ -739,56 +801,81 @@ def _adaptive_average_pool(node: Node, x: Value, _size: Value) -> Value:
 
 @operation("Interpolate")
 def _interpolate(node: Node, x: Value, *scales_and_axes: Value) -> Value:
-    """A product with one matrix an axis, which OpenVINO itself is asked for."""
+    """Multiply each axis by a matrix, which OpenVINO itself computes."""
     by_scales = node.attributes["shape_calculation_mode"] == "scales"
     matrices = {}
-    for axis, (before, after) in enumerate(zip(x.shape, node.shape, strict=True)):
-        if before == after or (axis == 0 and after is None):  # the images, any number
+    for axis, (size, result_size) in enumerate(zip(x.shape, node.shape, strict=True)):
+        if size == result_size or (axis == 0 and result_size is None):  # any number of images
             continue
-        if before is None or after is None:
-            raise NotImplementedError("maps of a size that is not fixed")
-        scale = _scale(axis, *scales_and_axes) if by_scales else after / before
-        matrices[axis] = _matrix(node, before, after, scale, by_scales)
-    return _through(x, matrices)
+        if size is None or result_size is None:
+            raise NotImplementedError(_OPEN_MAPS)
+        scale = None
+        if by_scales:
+            scale = _scale(axis, [value.array for value in scales_and_axes])
+        matrices[axis] = _resizing_matrix(node, size, result_size, scale)
+    return _multiplied(x, matrices)
 
 
-def _scale(axis: int, *scales_and_axes: Value) -> float:
-    """By how much ``axis`` grows; in ``scales_and_axes``, axes come last, if at all."""
-    *_, scales = (value.array for value in scales_and_axes if value.array.dtype.kind == "f")
-    axes = (
-        scales_and_axes[-1].array.tolist()
-        if scales_and_axes[-1].array.dtype.kind == "i"
-        else range(len(scales))
-    )
+def _scale(axis: int, scales_and_axes: Sequence[NDArray[Any]]) -> float:
+    """The factor by which ``axis`` grows.
+
+    The last array of floats are the scales. If the last of all arrays has integers, these are the
+    axes of the scales; else there is a scale for every axis.
+    """
+    scales = [array for array in scales_and_axes if array.dtype.kind == "f"][-1]
+    axes = list(range(len(scales)))
+    if scales_and_axes[-1].dtype.kind == "i":
+        axes = scales_and_axes[-1].tolist()
     return float(scales[axes.index(axis)])
 
 
-def _matrix(node: Node, before: int, after: int, scale: float, by_scales: bool) -> Floats:
-    """The matrix (``after``, ``before``) that resizes an axis as the node does."""
+def _resizing_matrix(node: Node, size: int, result_size: int, scale: float | None) -> Floats:
+    """The matrix (``result_size``, ``size``) that resizes an axis as ``node`` does.
+
+    ``scale`` is None if ``node`` resizes to sizes instead of by scales.
+    """
     from openvino import Model, opset13
 
-    target = np.array([scale, 1], np.float32) if by_scales else np.array([after, before])
-    image = opset13.parameter((1, 1, before, before), np.float32)
-    names = ("mode", "shape_calculation_mode", "pads_begin", "pads_end")
-    more = ("coordinate_transformation_mode", "nearest_mode", "antialias", "cube_coeff")
-    settings = [node.attributes[name] for name in (*names, *more)]
-    resized = opset13.interpolate(image, target, *settings, axes=np.array([2, 3]))
+    target = np.array([result_size, size])
+    if scale is not None:
+        target = np.array([scale, 1], np.float32)
+    image = opset13.parameter((1, 1, size, size), np.float32)
+    settings = (
+        "mode",
+        "shape_calculation_mode",
+        "pads_begin",
+        "pads_end",
+        "coordinate_transformation_mode",
+        "nearest_mode",
+        "antialias",
+        "cube_coeff",
+    )
+    resized = opset13.interpolate(
+        image,
+        target,
+        axes=np.array([2, 3]),
+        **{name: node.attributes[name] for name in settings},
+    )
     compiled = core().compile_model(
         Model([resized], [image]), "CPU", {"INFERENCE_PRECISION_HINT": F32}
     )
-    return compiled(np.eye(before, dtype=np.float32)[None, None])[0][0, 0]
+    # The columns of the unit matrix are resized to those of the matrix.
+    return compiled(np.eye(size, dtype=np.float32)[None, None])[0][0, 0]
 
 
-def _through(x: Value, matrices: dict[int, Floats]) -> Value:
-    """``x`` with each of its axes multiplied by its matrix (after, before)."""
+def _multiplied(x: Value, matrices: Mapping[int, Floats]) -> Value:
+    """``x`` with axes multiplied by their ``matrices`` (result size, size), by axis."""
     tf = tensorflow()
     tensor = x.at(x.order)
     letters = "abcdefg"[: x.rank]
     for axis, matrix in matrices.items():
-        (place,) = x.stored_axes([axis])
-        after = letters.replace(letters[place], "z")
-        tensor = tf.einsum(f"{letters},z{letters[place]}->{after}", tensor, matrix)
+        letter = letters[x.stored_axis(axis)]
+        result_letters = letters.replace(letter, "z")
+        tensor = tf.einsum(f"{letters},z{letter}->{result_letters}", tensor, matrix)
     return Value(tensor, x.order)
+
+
+# --- shapes and positions -------------------------------------------------------------------------
 
 
 def number_type(name: str) -> Any:
@@ -809,35 +896,33 @@ def _transpose(_node: Node, x: Value, axes: Value) -> Value:
 
 @operation("Reshape")
 def _reshape(node: Node, x: Value, *target: Value) -> Value:
-    """``target`` is not read where one size at most is left open."""
+    """There is no ``target`` if at most one size of the result is open, as ``reads`` says."""
     tf = tensorflow()
     if not target:
-        return Value(tf.reshape(x.plain, _with_one_open(node)))
-    sizes_after = target[0].plain
-    if node.attributes["special_zero"]:
-        tensor = x.plain
-        sizes = tf.pad(tf.shape(tensor, sizes_after.dtype), [[0, max(0, len(node.shape) - x.rank)]])
-        sizes_after = tf.where(tf.equal(sizes_after, 0), sizes[: len(node.shape)], sizes_after)
-    return Value(tf.reshape(x.plain, sizes_after))
+        return Value(tf.reshape(x.plain, _with_one_open(node.shape)))
+    result_rank = len(node.shape)
+    result_sizes = target[0].plain
+    if node.attributes["special_zero"]:  # a size of 0 is that of ``x``
+        sizes = tf.shape(x.plain, result_sizes.dtype)
+        sizes = tf.pad(sizes, [[0, max(0, result_rank - x.rank)]])[:result_rank]
+        result_sizes = tf.where(tf.equal(result_sizes, 0), sizes, result_sizes)
+    return Value(tf.reshape(x.plain, result_sizes))
 
 
 @operation("Squeeze", "Unsqueeze")
-def _with_other_ones(node: Node, x: Value, *_axes: Value) -> Value:
-    if node.shapes[0] is not None and node.shape.count(None) <= 1:
-        return Value(tensorflow().reshape(x.plain, _with_one_open(node)))
+def _squeeze(node: Node, x: Value, *axes: Value) -> Value:
+    """Without ``axes``, all axes of size 1 are removed."""
     tf = tensorflow()
-    axes = _axes[0].array.reshape(-1).tolist() if _axes else None
+    if node.shapes[0] is not None and node.shape.count(None) <= 1:
+        return Value(tf.reshape(x.plain, _with_one_open(node.shape)))
+    known_axes = axes[0].array.reshape(-1).tolist() if axes else []
     if node.type == "Squeeze":
-        return Value(tf.squeeze(x.plain, axes))
+        return Value(tf.squeeze(x.plain, known_axes or None))
     tensor = x.plain
-    rank = x.rank + len(axes or ())
-    for axis in sorted(axis % rank for axis in axes or ()):
+    rank = x.rank + len(known_axes)
+    for axis in sorted(axis % rank for axis in known_axes):
         tensor = tf.expand_dims(tensor, axis)
     return Value(tensor)
-
-
-def _with_one_open(node: Node) -> list[int]:
-    return [-1 if size is None else size for size in node.shape]
 
 
 @operation("ShapeOf")
@@ -847,7 +932,7 @@ def _shape_of(node: Node, x: Value) -> Value:
         return Value(np.array(x.shape, kind.as_numpy_dtype))
     tf = tensorflow()
     sizes = tf.shape(x.tensor, kind)
-    return Value(tf.stack([sizes[place] for place in x.stored_axes(range(x.rank))]))
+    return Value(tf.stack([sizes[axis] for axis in x.stored_axes(range(x.rank))]))
 
 
 @operation("Broadcast")
@@ -855,11 +940,11 @@ def _broadcast(node: Node, x: Value, target: Value, *axes: Value) -> Value:
     tf = tensorflow()
     mode = str(node.attributes["mode"]).lower()
     if mode == "explicit":
-        at = axes[0].array.tolist()
-        sizes: list[Any] = [1] * len(node.shape)
-        for axis, size in zip(at, x.shape, strict=True):
-            sizes[axis] = -1 if size is None else size
-        return Value(tf.broadcast_to(tf.reshape(x.plain, sizes), target.plain))
+        sizes: list[int | None] = [1] * len(node.shape)
+        for axis, size in zip(axes[0].array.tolist(), x.shape, strict=True):
+            sizes[axis] = size
+        tensor = tf.reshape(x.plain, _with_one_open(sizes))
+        return Value(tf.broadcast_to(tensor, target.plain))
     if mode == "bidirectional":
         sizes = tf.broadcast_dynamic_shape(tf.shape(x.plain), tf.cast(target.plain, tf.int32))
         return Value(tf.broadcast_to(x.plain, sizes))
@@ -878,87 +963,98 @@ def _tile(_node: Node, x: Value, repeats: Value) -> Value:
 @operation("Concat")
 def _concat(node: Node, *parts: Value) -> Value:
     leader = max(parts, key=lambda part: not part.is_constant)
-    (axis,) = leader.stored_axes([node.attributes["axis"]])
+    axis = leader.stored_axis(node.attributes["axis"])
     tensors = [part.at(leader.order) for part in parts]
     return Value(tensorflow().concat(tensors, axis), leader.order)
 
 
 @operation("Split", "VariadicSplit")
 def _split(node: Node, x: Value, axis: Value, *lengths: Value) -> list[Value]:
-    (place,) = x.stored_axes([int(axis.array)])
     sizes = lengths[0].array.tolist() if lengths else node.attributes["num_splits"]
-    parts = tensorflow().split(x.at(x.order), sizes, place)
+    parts = tensorflow().split(x.at(x.order), sizes, x.stored_axis(int(axis.array)))
     return [Value(part, x.order) for part in parts]
 
 
 @operation("Slice")
-def _cut_out(_node: Node, x: Value, start: Value, stop: Value, step: Value, *axes: Value) -> Value:
-    at = axes[0].array.tolist() if axes else range(start.array.size)
-    cuts = [slice(None)] * x.rank
-    for place, *ends in zip(x.stored_axes(at), start.array, stop.array, step.array, strict=True):
-        cuts[place] = _slice(x.stored[place], *map(int, ends))
-    return Value(x.at(x.order)[tuple(cuts)], x.order)
+def _slice(_node: Node, x: Value, start: Value, stop: Value, step: Value, *axes: Value) -> Value:
+    known_axes = axes[0].array.tolist() if axes else range(start.array.size)
+    slices = [slice(None)] * x.rank
+    limits = zip(start.array.tolist(), stop.array.tolist(), step.array.tolist(), strict=True)
+    for axis, limits_of_axis in zip(x.stored_axes(known_axes), limits, strict=True):
+        slices[axis] = _python_slice(x.stored[axis], *limits_of_axis)
+    return Value(x.at(x.order)[tuple(slices)], x.order)
 
 
-def _slice(size: int | None, start: int, stop: int, step: int) -> slice:
-    """The slice as Python means it: a stop before the beginning, going backwards, is none."""
+def _python_slice(size: int | None, start: int, stop: int, step: int) -> slice:
+    """The slice of an axis as Python has it.
+
+    Backwards, a stop before the first element is None there, as -1 is the last element.
+    """
     if size is None:
-        most = np.iinfo(np.int32).max
-        return slice(start, None if abs(stop) >= most else stop, step)
+        is_open = abs(stop) >= np.iinfo(np.int32).max
+        return slice(start, None if is_open else stop, step)
     first, last, _ = slice(start, stop, step).indices(size)
     return slice(first, None if last < 0 else last, step)
 
 
+_MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+
+
 @operation("StridedSlice")
 def _strided_slice(node: Node, x: Value, begin: Value, end: Value, *stride: Value) -> Value:
-    def bits(name: str) -> int:
-        return sum(1 << place for place, bit in enumerate(node.attributes.get(name, [])) if bit)
-
+    masks = {}
+    for name in _MASKS:  # lists of flags, which TensorFlow has as the bits of a number
+        flags = node.attributes.get(name, [])
+        masks[name] = sum(1 << bit for bit, flag in enumerate(flags) if flag)
     limits = np.iinfo(np.int32)
-    ends = [np.clip(value.array, limits.min, limits.max).astype(np.int32) for value in (begin, end)]
-    strides = stride[0].array.astype(np.int32) if stride else np.ones_like(ends[0])
-    names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-    masks = {name: bits(name) for name in names}
-    return Value(tensorflow().strided_slice(x.plain, *ends, strides, **masks))
+    starts = np.clip(begin.array, limits.min, limits.max).astype(np.int32)
+    stops = np.clip(end.array, limits.min, limits.max).astype(np.int32)
+    strides = np.ones_like(starts)
+    if stride:
+        strides = stride[0].array.astype(np.int32)
+    return Value(tensorflow().strided_slice(x.plain, starts, stops, strides, **masks))
 
 
 @operation("Gather")
 def _gather(node: Node, x: Value, indices: Value, axis: Value) -> Value:
     tf = tensorflow()
-    (place,) = x.stored_axes([int(axis.array)])
-    batched = int(node.attributes.get("batch_dims", 0))
-    if indices.is_constant and not batched and indices.array.size == 1 and not x.is_constant:
-        # Cut out: the slope of a gather is scattered, which takes longer.
+    gathered_axis = int(axis.array) % x.rank
+    batch_dims = int(node.attributes.get("batch_dims", 0))
+    if indices.is_constant and indices.array.size == 1 and not batch_dims and not x.is_constant:
+        # A slice, as the gradient of a gather scatters, which takes longer.
         index = int(indices.array.reshape(()))
-        along = [slice(None)] * x.rank
-        along[x.order.index(int(axis.array) % x.rank)] = slice(index, index + 1 or None)
-        taken = Value(x.tensor[tuple(along)], x.order)
-        return taken if indices.rank == 1 else _without(taken, int(axis.array) % x.rank, indices)
-    at = indices.plain
-    size = x.stored[place]
+        slices = [slice(None)] * x.rank
+        slices[x.stored_axis(gathered_axis)] = slice(index, index + 1 or None)
+        element = Value(x.tensor[tuple(slices)], x.order)
+        return _with_rank(element, gathered_axis, indices.rank)
+    positions = indices.plain
+    size = x.shape[gathered_axis]
     if size is not None:
-        at = tf.where(at < 0, at + tf.cast(size, at.dtype), at)
-    gathered = tf.gather(x.plain, at, axis=int(axis.array), batch_dims=batched)
-    return Value(gathered)
+        positions = tf.where(positions < 0, positions + tf.cast(size, positions.dtype), positions)
+    return Value(tf.gather(x.plain, positions, axis=gathered_axis, batch_dims=batch_dims))
 
 
-def _without(x: Value, axis: int, indices: Value) -> Value:
-    """``x`` with its ``axis`` of size 1 in the shape of ``indices``, which hold one."""
+def _with_rank(x: Value, axis: int, rank: int) -> Value:
+    """``x`` with ``rank`` axes of size 1 in place of its ``axis``, which has size 1."""
     tf = tensorflow()
-    if indices.rank == 0:
-        place = x.order.index(axis)
-        order = [at - (at > axis) for at in x.order if at != axis]
-        return Value(tf.squeeze(x.tensor, [place]), order)
+    if rank == 1:
+        return x
+    if rank == 0:
+        order = []
+        for other in x.order:
+            if other != axis:
+                order.append(other - 1 if other > axis else other)
+        return Value(tf.squeeze(x.tensor, [x.stored_axis(axis)]), order)
     plain = x.plain
-    for _ in range(indices.rank - 1):
+    for _ in range(rank - 1):
         plain = tf.expand_dims(plain, axis)
     return Value(plain)
 
 
 @operation("GatherND")
 def _gather_nd(node: Node, x: Value, indices: Value) -> Value:
-    batched = int(node.attributes.get("batch_dims", 0))
-    return Value(tensorflow().gather_nd(x.plain, indices.plain, batch_dims=batched))
+    batch_dims = int(node.attributes.get("batch_dims", 0))
+    return Value(tensorflow().gather_nd(x.plain, indices.plain, batch_dims=batch_dims))
 
 
 @operation("ScatterNDUpdate")
@@ -970,7 +1066,7 @@ def _scatter_nd_update(node: Node, x: Value, indices: Value, updates: Value) -> 
 
 
 @operation("Pad")
-def _pad(node: Node, x: Value, begin: Value, end: Value, *filled: Value) -> Value:
+def _pad(node: Node, x: Value, begin: Value, end: Value, *fill: Value) -> Value:
     tf = tensorflow()
     mode = str(node.attributes["pad_mode"]).rpartition(".")[2].upper()
     amounts = np.stack([begin.array, end.array], 1)[list(x.order)]
@@ -980,20 +1076,20 @@ def _pad(node: Node, x: Value, begin: Value, end: Value, *filled: Value) -> Valu
         tensor = x.at(x.order)
         for axis, (before, after) in enumerate(amounts.tolist()):
             if before or after:
-                last = tensor.shape[axis] - 1
-                at = np.clip(np.arange(-before, last + 1 + after), 0, last)
-                tensor = tf.gather(tensor, at, axis=axis)
+                size = tensor.shape[axis]
+                positions = np.clip(np.arange(-before, size + after), 0, size - 1)
+                tensor = tf.gather(tensor, positions, axis=axis)
         return Value(tensor, x.order)
-    value = filled[0].plain if filled else 0
-    return Value(tf.pad(x.at(x.order), amounts, mode, value), x.order)
+    fill_value = fill[0].plain if fill else 0
+    return Value(tf.pad(x.at(x.order), amounts, mode, fill_value), x.order)
 
 
 @operation("Range")
 def _range(node: Node, start: Value, stop: Value, step: Value) -> Value:
     tf = tensorflow()
     kind = tf.float32 if node.kinds[0].startswith("f") else number_type(node.kinds[0])
-    ends = [tf.cast(tf.reshape(value.plain, ()), kind) for value in (start, stop, step)]
-    return Value(tf.range(*ends))
+    limits = [tf.cast(tf.reshape(value.plain, ()), kind) for value in (start, stop, step)]
+    return Value(tf.range(*limits))
 
 
 @operation("OneHot")
@@ -1007,52 +1103,56 @@ def _one_hot(node: Node, indices: Value, depth: Value, on: Value, off: Value) ->
 
 @operation("CumSum")
 def _cumulative_sum(node: Node, x: Value, axis: Value) -> Value:
-    (place,) = x.stored_axes([int(axis.array)])
-    exclusive, reverse = (bool(node.attributes[name]) for name in ("exclusive", "reverse"))
-    return Value(tensorflow().cumsum(x.at(x.order), place, exclusive, reverse), x.order)
+    sums = tensorflow().cumsum(
+        x.at(x.order),
+        axis=x.stored_axis(int(axis.array)),
+        exclusive=bool(node.attributes["exclusive"]),
+        reverse=bool(node.attributes["reverse"]),
+    )
+    return Value(sums, x.order)
 
 
 @operation("DepthToSpace", "SpaceToDepth")
 def _depth_and_space(node: Node, x: Value) -> Value:
-    """Between channels (N, C, H, W) and places; in blocks of ``block_size`` rows and columns."""
+    """Move blocks of ``block_size`` rows and columns to channels (N, C, H, W), or back."""
     tf = tensorflow()
-    side = int(node.attributes["block_size"])
-    blocks_first = str(node.attributes["mode"]).lower().endswith("blocks_first")
     if x.rank != 4:
         raise NotImplementedError(f"{x.rank} axes")
-    if not blocks_first:
+    if not str(node.attributes["mode"]).lower().endswith("blocks_first"):
         raise NotImplementedError("channels before blocks")
-    act = tf.nn.depth_to_space if node.type == "DepthToSpace" else tf.nn.space_to_depth
-    order = (0, 2, 3, 1)
-    return Value(act(x.at(order), side), order)
+    block_size = int(node.attributes["block_size"])
+    if node.type == "DepthToSpace":
+        return Value(tf.nn.depth_to_space(x.at(MAPS), block_size), MAPS)
+    return Value(tf.nn.space_to_depth(x.at(MAPS), block_size), MAPS)
 
 
 @operation("SpaceToBatch", "BatchToSpace")
 def _batch_and_space(node: Node, x: Value, blocks: Value, begin: Value, end: Value) -> Value:
-    """Between places and parts of the batch, as around a dilated convolution."""
+    """Move blocks of positions to the batch, or back, as around a dilated convolution."""
     tf = tensorflow()
-    sides = blocks.array
+    block_shape = blocks.array
     amounts = np.stack([begin.array, end.array], 1)
-    if sides[0] != 1 or amounts[0].any():
+    if block_shape[0] != 1 or amounts[0].any():
         raise NotImplementedError("blocks of the batch")
-    act = tf.space_to_batch if node.type == "SpaceToBatch" else tf.batch_to_space
-    return Value(act(x.plain, sides[1:], amounts[1:]))
+    if node.type == "SpaceToBatch":
+        return Value(tf.space_to_batch(x.plain, block_shape[1:], amounts[1:]))
+    return Value(tf.batch_to_space(x.plain, block_shape[1:], amounts[1:]))
 
 
 @operation("ShuffleChannels")
 def _shuffle_channels(node: Node, x: Value) -> Value:
     tf = tensorflow()
     groups = int(node.attributes["group"])
-    axis = int(node.attributes["axis"]) % x.rank
-    (place,) = x.stored_axes([axis])
-    sizes = [-1 if size is None else size for size in x.stored]
-    channels = sizes[place]
-    parted = [*sizes[:place], groups, channels // groups, *sizes[place + 1 :]]
-    axes = list(range(len(parted)))
-    axes[place], axes[place + 1] = axes[place + 1], axes[place]
-    shuffled = tf.transpose(tf.reshape(x.at(x.order), parted), axes)
+    axis = x.stored_axis(int(node.attributes["axis"]))
+    sizes = _with_one_open(x.stored)
+    sizes_of_groups = [*sizes[:axis], groups, sizes[axis] // groups, *sizes[axis + 1 :]]
+    axes = list(range(len(sizes_of_groups)))
+    axes[axis], axes[axis + 1] = axes[axis + 1], axes[axis]
+    shuffled = tf.transpose(tf.reshape(x.at(x.order), sizes_of_groups), axes)
     return Value(tf.reshape(shuffled, sizes), x.order)
 
+
+# --- graphs ---------------------------------------------------------------------------------------
 
 Output = tuple[str, int]
 """A value of a graph: the name of its node, and the number of the output."""
@@ -1064,8 +1164,8 @@ _SHAPED = {"Reshape", "Squeeze", "Unsqueeze"}
 NORMALISATION = "BatchNormInference"
 
 _ROUNDING = {"FakeQuantize", "Round"}
-_SMOOTH = 1 << 22
-"""Enough levels that rounding makes no difference."""
+_SMOOTH_LEVELS = 1 << 22
+"""So many levels of quantisation that rounding makes no difference."""
 
 
 class UnknownOperationError(Exception):
@@ -1086,9 +1186,11 @@ def simplified(model: Any, *, fold_normalisations: bool = True) -> Any:
     passes.register_pass(ConstantFolding())
     passes.run_passes(copy)
     types = {node.get_type_name() for node in copy.get_ops()}
-    folded = {"ShapeOf", NORMALISATION} if fold_normalisations else {"ShapeOf"}
-    if types & folded or types - set(TABLE) - _SOURCES:
-        # For most graphs that is all; these take seconds where dense layers are large.
+    to_fold = {"ShapeOf"}
+    if fold_normalisations:
+        to_fold.add(NORMALISATION)
+    if types & to_fold or types - set(TABLE) - _SOURCES:
+        # Most graphs do not need these passes, which take seconds where dense layers are large.
         folded_shapes(copy)
     return copy
 
@@ -1097,9 +1199,10 @@ _SUMS = {"Add", "Convolution", "GroupConvolution", "MatMul", "Multiply", "Subtra
 
 
 def _sum_in_floats(model: Any) -> None:
-    """Changes ``model`` to compute sums of quantised values in float32.
+    """Change ``model`` to compute sums of quantised values in float32.
 
-    ONNX files that are quantised dynamically sum in i32, which has no slope.
+    ONNX files that are quantised dynamically sum in i32, which has no gradient. A model that counts
+    positions with such values stays as it is.
     """
     from openvino import Type
     from openvino import opset15 as operations
@@ -1115,7 +1218,7 @@ def _sum_in_floats(model: Any) -> None:
             if node.get_type_name() in _SUMS:
                 sums[node.get_name()] = node
             elif node.get_type_name() != "Convert":
-                return  # it may count places with them
+                return  # it may be an index of positions
     for node in sums.values():
         if node.get_type_name() == "Convert":
             real = operations.convert(node.input_value(0), np.float32).output(0)
@@ -1146,19 +1249,22 @@ class Operations:
         self.missing = tuple(sorted(types - set(TABLE) - _SOURCES))
 
     def constant(self, output: Output) -> list[Any]:
-        """The values of a constant; empty of anything else."""
+        """The values of a constant; [] for anything else."""
         node = self._operations[output[0]]
-        return node.get_data().flatten().tolist() if node.get_type_name() == "Constant" else []
+        if node.get_type_name() != "Constant":
+            return []
+        values: list[Any] = node.get_data().flatten().tolist()
+        return values
 
     def reads(self, node: Node) -> tuple[Output, ...]:
         """The values that the replay of ``node`` reads, without shapes that are known already."""
-        open_sizes = None if node.shapes[0] is None else node.shapes[0].count(None)
-        if node.type in _SHAPED and open_sizes is not None and open_sizes <= 1:
+        shape = node.shapes[0]
+        if node.type in _SHAPED and shape is not None and shape.count(None) <= 1:
             return node.reads[:1]
         return node.reads
 
     def back_from(self, outputs: Iterable[Output]) -> set[str]:
-        """Names of all nodes that ``outputs`` depend on."""
+        """The names of all nodes that ``outputs`` depend on."""
         names: set[str] = set()
         pending = [name for name, _ in outputs]
         while pending:
@@ -1170,13 +1276,17 @@ class Operations:
 
 
 class Graph(Operations):
-    """Operations that TensorFlow can replay. Raises ``UnknownOperationError`` for others."""
+    """The operations of a model that TensorFlow can replay.
+
+    ``constants`` are the values that do not depend on the image. Raises ``UnknownOperationError``
+    for a model with other operations.
+    """
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         if self.missing:
             raise UnknownOperationError(", ".join(self.missing))
-        (self.input,) = (node.name for node in self.nodes.values() if node.type == "Parameter")
+        (self.input,) = [node.name for node in self.nodes.values() if node.type == "Parameter"]
         self.constants: dict[Output, Value] = {}
         for constant in model.get_ordered_ops():
             if constant.get_type_name() == "Constant":
@@ -1189,24 +1299,29 @@ class Graph(Operations):
             sources = self.reads(node)
             if sources and all(source in self.constants for source in sources):
                 with tensorflow().init_scope():
-                    for place, value in enumerate(replayed(node, sources, self.constants)):
-                        self.constants[node.name, place] = Value(np.asarray(value.plain))
+                    for index, value in enumerate(replayed(node, sources, self.constants)):
+                        self.constants[node.name, index] = Value(np.asarray(value.plain))
 
     @property
     def rounds(self) -> bool:
         """Whether it rounds values that depend on the image, as quantised models do."""
-        return any(map(self._is_rounding, self.in_order(self._needed)))
+        return any(self._is_rounding(node) for node in self.in_order(self._needed))
 
     def _is_rounding(self, node: Node) -> bool:
-        small = node.type == "Convert" and node.kinds[0] in SMALL_INTEGERS
-        return (node.type in _ROUNDING or small) and (node.name, 0) not in self.constants
+        """Return whether ``node`` rounds values that depend on the image."""
+        if (node.name, 0) in self.constants:
+            return False
+        truncates = node.type == "Convert" and node.kinds[0] in SMALL_INTEGERS
+        return truncates or node.type in _ROUNDING
 
     def in_order(self, names: set[str]) -> list[Node]:
         """The operations among ``names``, each after those that it reads."""
-        return [n for n in self.nodes.values() if n.name in names and n.type not in _SOURCES]
+        return [
+            node for node in self.nodes.values() if node.name in names and node.type not in _SOURCES
+        ]
 
     def run(self, images: Any, outputs: Sequence[Output], *, smooth: bool = False) -> list[Value]:
-        """In TensorFlow: the values of ``outputs`` for ``images``.
+        """Replay the graph for ``images``, a tensor; return the values of ``outputs``.
 
         With ``smooth``, quantisation has so many levels that nothing is rounded.
         """
@@ -1218,17 +1333,18 @@ class Graph(Operations):
                 if node.type != "FakeQuantize":
                     values[node.name, 0] = values[node.reads[0]]
                     continue
-                node = replace(node, attributes={**node.attributes, "levels": _SMOOTH})
-            for place, value in enumerate(replayed(node, self.reads(node), values)):
-                shape = node.shapes[place]
+                node = replace(node, attributes={**node.attributes, "levels": _SMOOTH_LEVELS})
+            for index, value in enumerate(replayed(node, self.reads(node), values)):
+                shape = node.shapes[index]
                 if shape is not None and not value.is_constant and None in value.stored:
                     value.tensor.set_shape([shape[axis] for axis in value.order])
-                values[node.name, place] = value
+                values[node.name, index] = value
         return [values[output] for output in outputs]
 
     def operation(self, output: Output) -> Any:
         """The OpenVINO output that holds the value ``output``."""
-        return self._operations[output[0]].output(output[1])
+        name, index = output
+        return self._operations[name].output(index)
 
     def smoothed(self) -> Any:
         """The OpenVINO model, changed to what ``run`` computes with ``smooth``."""
@@ -1239,7 +1355,9 @@ class Graph(Operations):
                 continue
             smooth = node.input_value(0)
             if node.get_type_name() == "FakeQuantize":
-                smooth = operations.fake_quantize(*node.input_values(), levels=_SMOOTH).output(0)
+                smooth = operations.fake_quantize(
+                    *node.input_values(), levels=_SMOOTH_LEVELS
+                ).output(0)
             for reader in node.output(0).get_target_inputs():
                 reader.replace_source_output(smooth)
         self.model.validate_nodes_and_infer_types()
@@ -1247,9 +1365,10 @@ class Graph(Operations):
 
 
 def replayed(node: Node, sources: Iterable[Output], values: Mapping[Output, Value]) -> list[Value]:
-    """The outputs of ``node`` for the values that it reads."""
+    """The outputs of ``node`` for its ``sources`` among ``values``."""
+    inputs = [values[source] for source in sources]
     try:
-        outputs = TABLE[node.type](node, *(values[source] for source in sources))
+        outputs = TABLE[node.type](node, *inputs)
     except NotImplementedError as error:
         raise UnknownOperationError(f"{node.type} ({error})") from error
     return outputs if isinstance(outputs, list) else [outputs]
