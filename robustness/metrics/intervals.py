@@ -26,7 +26,9 @@ FEWEST_OF_A_MEAN = 30
 is one in ten may be missing, and its values are unknown."""
 
 _CELLS = 250_000  # values worked on at once: some arrays of 2 MB
-_TAIL = 0.025
+TAIL = 0.025
+"""Share of cases beyond each end of an interval, which is one of 95%."""
+
 _SHARE_PSEUDO = 6.0
 _DIFFERENCE_PSEUDO = 1.0
 """Pseudo-images, half at each end of the range, so that few images do not understate the spread.
@@ -55,7 +57,7 @@ def rate_interval(successes: int, trials: int) -> Interval:
             f"{successes} of {trials}."
         )
     rate = successes / trials
-    low, high = _beta_bounds(np.array(rate), np.array(float(trials)), _TAIL)
+    low, high = _beta_bounds(np.array(rate), np.array(float(trials)), TAIL)
     return Interval(rate, float(low), float(high))
 
 
@@ -68,14 +70,14 @@ def share_bounds(values: Floats) -> Bounds:
     vary no more than single predictions. One prediction per image gives the exact interval.
     """
     present, n = present_values(values)
-    share = _share_estimate(present, n, pseudo=_SHARE_PSEUDO, tail=_TAIL)
+    share = _share_estimate(present, n, pseudo=_SHARE_PSEUDO, tail=TAIL)
     return share.low, share.high
 
 
 def flag_bounds(total: Floats, n: Floats) -> Bounds:
     """``share_bounds`` of ``total`` successes in ``n`` images, one prediction each."""
     # The square of 0 or 1 is itself, and so is the total of the squares.
-    share = _estimate_from_totals(n, total, total, pseudo=_SHARE_PSEUDO, tail=_TAIL)
+    share = _estimate_from_totals(n, total, total, pseudo=_SHARE_PSEUDO, tail=TAIL)
     return share.low, share.high
 
 
@@ -99,7 +101,7 @@ def difference_bounds(values: Floats, *, tests: int = 1) -> Bounds:
             highs.append(high)
         return np.hstack(lows), np.hstack(highs)
     present, n = present_values(values)
-    tail = _TAIL / tests
+    tail = TAIL / tests
     gain = _share_estimate(np.maximum(present, 0), n, pseudo=_DIFFERENCE_PSEUDO, tail=tail)
     loss = _share_estimate(np.maximum(-present, 0), n, pseudo=_DIFFERENCE_PSEUDO, tail=tail)
     covariance = gain.mean * loss.mean / n
@@ -127,7 +129,7 @@ def mean_bounds(values: Floats) -> Bounds:
         squares *= squares
         farthest = squares.max(axis=0, initial=0.0)
         variance = (squares.sum(axis=0) + farthest) / (n - 1)
-        half_width = _t(n, _TAIL) * np.sqrt(variance / n)
+        half_width = _t(n, TAIL) * np.sqrt(variance / n)
     is_known = (n >= FEWEST_OF_A_MEAN) & (half_width > 1e-12)
     half_width = np.where(is_known, half_width, np.nan)
     return mean - half_width, mean + half_width

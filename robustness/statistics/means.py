@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from robustness.metrics.intervals import (
     FEWEST,
     FEWEST_OF_A_MEAN,
+    TAIL,
     difference_bounds,
     flag_bounds,
     mean_bounds,
@@ -425,14 +426,14 @@ def images_needed(
 
     ``low`` is the lower bound of the 95% interval of ``difference``, both found on ``images``
     images. Their distance shrinks with the square root of the number of images; the level is
-    0.05 / ``tests``, the strictest that Holm's correction asks for. None if ``images`` are already
+    ``ALPHA / tests``, the strictest that Holm's correction asks for. None if ``images`` are already
     enough, or more than ``SENSIBLE`` are needed.
     """
     from scipy.stats import norm  # slow to import
 
-    of_interval, of_test = norm.isf([ALPHA / 2, ALPHA / (2 * tests)])
-    standard_error = (difference - low) / of_interval
-    needed = images * ((of_test + norm.ppf(POWER)) * standard_error / smallest) ** 2
+    standard_error = (difference - low) / norm.isf(TAIL)
+    quantiles = norm.isf(ALPHA / (2 * tests)) + norm.ppf(POWER)
+    needed = images * (quantiles * standard_error / smallest) ** 2
     if images < needed < SENSIBLE:
         return math.ceil(needed)
     return None
