@@ -164,6 +164,12 @@ def test_every_option_is_recorded_alike_from_python_and_from_the_command(
         assert READ[name](usual.manifest) != expected, name
     for image in evaluated.frame()["image"].unique():
         assert evaluated.picture(image), "it is read as it was evaluated"
+    again = runs.reevaluation_plan(manifest)
+    assert (again.spec, again.record, again.batch) == (
+        manifest.spec,
+        manifest.dataset,
+        manifest.batch,
+    ), "it is repeated as it was evaluated"
 
     words = ["--models", MODEL, "--conditions", "fog=0.4"]
     for field in fields_of(RunOptions).values():

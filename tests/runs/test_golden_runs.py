@@ -37,6 +37,10 @@ COMMANDS = (
     ["failures", "--json"],
     ["report"],
 )
+ANEW = (
+    "After a change of columns: set the next number in VERSION of robustness/runs/manifest.py, and "
+    "run `python -m tests.runs.test_golden_runs`."
+)
 TABLES = ("summary", "compare", "over_models", "by_perturbation", "robust_accuracy", "agreement")
 """Tables of a report."""
 
@@ -48,7 +52,10 @@ def answers(run: str, folder: Path) -> Iterator[tuple[str, Any]]:
     for name, *options in COMMANDS:
         if name == "report":
             to = folder / "report.json"
-            status = main.main([name, str(copy), "--to", str(to)])
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said):
+                status = main.main([name, str(copy), "--to", str(to)])
+            assert status == 0, f"{said.getvalue()}{ANEW}"
             document = json.loads(to.read_text())
             text = json.dumps({key: document.get(key) for key in TABLES})
         else:
