@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.base.files import Version, read_regular, version
+from robustness.base.files import Version, file_errors, read_regular, version
 from robustness.base.registry import Registry
 from robustness.base.text import counted, folded, nearest, share, visible
 from robustness.base.validation import RefusedError, StrictTable
@@ -182,17 +182,12 @@ def read_labels(file: Path) -> Labels:
     Raises ``ParameterError`` if the file cannot be read, or does not hold two or more different
     names.
     """
+    failure = f"Expected {file} to be a text file with one class per line; it cannot be read"
     try:
-        return _read_version(file, version(file))
-    except (OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError):
-            reason = error.strerror
-        else:
-            reason = "it is not UTF-8 text"
-        raise ParameterError(
-            f"Expected {file} to be a text file with one class per line; it cannot be read: "
-            f"{reason}."
-        ) from error
+        with file_errors(failure):
+            return _read_version(file, version(file))
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{failure}: it is not UTF-8 text.") from error
 
 
 @lru_cache(maxsize=16)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from robustness import models
 from robustness.base.errors import ParameterError, RunError
-from robustness.base.files import read_regular
+from robustness.base.files import read_regular, reading
 from robustness.base.options import fields_of
 from robustness.base.text import counted, join_names, points, share
 from robustness.base.validation import StrictRecord, checked, checked_json
@@ -160,10 +160,8 @@ class Record(StrictRecord):
 
 def read_record(path: Path) -> Record:
     """Return the record in the JSON file ``path``; raises ``ParameterError`` for anything else."""
-    try:
+    with reading(str(path)):
         text = read_regular(path, MOST_BYTES)
-    except OSError as error:
-        raise ParameterError(f"{path} cannot be read: {error.strerror or error}.") from error
     try:
         return checked_json(Record, text)
     except ParameterError as error:

@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models, report, runs, statistics
 from robustness.base.errors import RobustnessError
+from robustness.base.files import file_errors
 from robustness.base.text import counted, plain, share
 from robustness.images.pixels import to_png
 from robustness.measure.condition import Condition, short
@@ -152,11 +153,10 @@ def _title(entry: Listed) -> str:
 def _compare(baseline: str, other: str) -> Comparison | str:
     """The comparison of two runs by their ids, or why there is none."""
     try:
-        return _compared(opened_run(baseline), opened_run(other))
+        with file_errors("The run cannot be read"):  # such as deleted meanwhile
+            return _compared(opened_run(baseline), opened_run(other))
     except RobustnessError as error:
         return sentence(error)
-    except OSError as error:  # such as deleted meanwhile
-        return f"The run cannot be read: {error.strerror}."
 
 
 @cached(16, "Comparing …")
