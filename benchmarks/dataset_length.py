@@ -29,7 +29,8 @@ from robustness.datasets import NO_LABELS, Dataset
 from robustness.datasets.dataset import Entry
 from robustness.images.framing import Framing
 from robustness.measure.condition import Condition
-from robustness.measure.request import IMAGENET_C_SUITE, SEVERITIES, Request, suite_conditions
+from robustness.measure.options import IMAGENET_C_SUITE
+from robustness.measure.request import SEVERITIES, Request, suite_conditions
 from robustness.measure.rows import to_stored
 from robustness.runs import engines
 from robustness.runs.engines import Chunk, Engine, ImageRecord, Workload, chunks

@@ -22,7 +22,8 @@ from benchmarks.live_beside_job import made_pictures
 from benchmarks.processes import below, serving
 from benchmarks.support.server import chromium, dashboard
 from robustness import runs
-from robustness.measure.request import STUDY_SUITE, make_spec, suite_conditions
+from robustness.measure.options import STUDY_SUITE
+from robustness.measure.request import make_spec, suite_conditions
 from robustness.runs import jobs
 
 KILLS = 10

@@ -23,7 +23,8 @@ from benchmarks.offline_models import NAMES
 from benchmarks.support.repository import ROOT
 from benchmarks.support.server import dashboard
 from robustness import runs
-from robustness.measure.request import IMAGENET_C_SUITE, make_spec, suite_conditions
+from robustness.measure.options import IMAGENET_C_SUITE
+from robustness.measure.request import make_spec, suite_conditions
 from robustness.models import label
 from robustness.runs import jobs
 

@@ -20,7 +20,8 @@ from robustness import models
 from robustness.datasets import open_dataset
 from robustness.images.framing import study_image
 from robustness.images.pixels import to_uint8
-from robustness.measure.request import IMAGENET_C_SUITE, SEVERITIES, suite_names
+from robustness.measure.options import IMAGENET_C_SUITE
+from robustness.measure.request import SEVERITIES, suite_names
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG, Images, compose
 
 NAMES = ("SqueezeNet", "EfficientNetLite0")

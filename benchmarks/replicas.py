@@ -35,7 +35,8 @@ from benchmarks.offline_models import NAMES
 from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
 from robustness.base.files import put_whole
-from robustness.measure.request import IMAGENET_C_SUITE, SEVERITIES, make_spec, suite_conditions
+from robustness.measure.options import IMAGENET_C_SUITE
+from robustness.measure.request import SEVERITIES, make_spec, suite_conditions
 from robustness.measure.rows import BASE, stored
 from robustness.runs import files
 from robustness.runs.files import KEY, NAME, ROWS_A_FILE, ROWS_A_GROUP, Part, read_part

@@ -21,7 +21,7 @@ from robustness import runs
 from robustness.base.errors import ParameterError
 from robustness.base.options import changed, fields_of
 from robustness.cli import request
-from robustness.measure.options import ImageOptions, RunOptions
+from robustness.measure.options import ConditionOptions, ImageOptions, RunOptions
 from robustness.runs.manifest import Manifest, read
 from tests.support.jobs import in_threads, worked_off
 from tests.support.pages import run
@@ -75,27 +75,39 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
 """A value of each option that is no default, its word for the command, and how it is read back."""
 
 ATTACKED = ["--perturbations", "pgd"]
-CONDITIONS: dict[str, tuple[Words, list[str]]] = {
-    "conditions": (["--conditions", "fog=0.4"], ["fog=0.4"]),
-    "perturbations": (["--perturbations", "fog"], ["fog=0.6"]),
-    "strength": (["--perturbations", "fog", "--strength", "0.3"], ["fog=0.3"]),
-    "severities": (["--perturbations", "fog", "--severities", "1"], ["fog=0.2"]),
-    "suite": (["--suite", "suite.toml"], ["fog=0.25"]),
+PGD = {"perturbations": ["pgd"]}
+CONDITIONS: dict[str, tuple[Words, dict[str, Any], list[str]]] = {
+    "conditions": (["--conditions", "fog=0.4"], {"conditions": ["fog=0.4"]}, ["fog=0.4"]),
+    "perturbations": (["--perturbations", "fog"], {"perturbations": ["fog"]}, ["fog=0.6"]),
+    "strengths": (
+        ["--perturbations", "fog", "--strength", "0.3"],
+        {"perturbations": ["fog"], "strengths": [0.3]},
+        ["fog=0.3"],
+    ),
+    "severities": (
+        ["--perturbations", "fog", "--severities", "1"],
+        {"perturbations": ["fog"], "severities": [1]},
+        ["fog=0.2"],
+    ),
+    "suite": (["--suite", "suite.toml"], {"suite": "suite.toml"}, ["fog=0.25"]),
     "epsilon": (
         [*ATTACKED, "--epsilon", "4/255"],
+        {**PGD, "epsilon": ["4/255"]},
         [f"pgd(epsilon={4 / 255},norm=linf,restarts=1,steps=20)"],
     ),
     "attack_steps": (
         [*ATTACKED, "--attack-steps", "3"],
+        {**PGD, "attack_steps": 3},
         [f"pgd(epsilon={8 / 255},norm=linf,restarts=1,steps=3)"],
     ),
     "attack_restarts": (
         [*ATTACKED, "--attack-restarts", "2"],
+        {**PGD, "attack_restarts": 2},
         [f"pgd(epsilon={8 / 255},norm=linf,restarts=2,steps=20)"],
     ),
-    "request": (["--request", "suite.toml"], ["fog=0.25"]),
+    "request": (["--request", "suite.toml"], {"suite": "suite.toml"}, ["fog=0.25"]),
 }
-"""Words of the command for each way to name conditions, and the conditions of the manifest."""
+"""Words of the command and arguments of Python for each way to name conditions, and these."""
 
 FORM: dict[str, tuple[str, str, Any]] = {
     "suite": ("own", "conditions", ["fog=0.4"]),
@@ -209,9 +221,26 @@ def test_every_way_to_name_conditions_is_recorded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_files()
-    words, expected = CONDITIONS[option]
+    words, arguments, expected = CONDITIONS[option]
     plan = request.plan(parsed(words, tmp_path / "runs"), str(photos))
     assert [condition.id for condition in plan.spec.conditions] == expected
+    assert rb.make_spec(**arguments).conditions == plan.spec.conditions
+    assert set(fields_of(ConditionOptions)) < set(CONDITIONS), "write down how it is recorded"
+
+
+def test_conditions_of_two_kinds_are_refused_from_python() -> None:
+    for arguments, wrong in (
+        ({"conditions": ["fog=0.2"], "strengths": [0.2]}, "conditions or strengths, got both"),
+        ({"perturbations": ["fog"], "suite": "imagenet-c"}, "perturbations or a suite, got both"),
+        ({"perturbations": ["pgd"], "strengths": [0.2]}, "Attacks take no strengths"),
+        ({"epsilon": ["2/255"]}, "Expected an attack among the perturbations"),
+    ):
+        with pytest.raises(ParameterError, match=wrong):
+            rb.make_spec(**arguments)
+
+
+def test_a_suite_of_imagenet_c_has_all_severities() -> None:
+    assert len(rb.make_spec(suite="imagenet-c").conditions) == 5 * 19
 
 
 BESIDE_CONDITIONS = set(CONDITIONS) - {"conditions", "perturbations", "suite", "request"}
@@ -222,7 +251,7 @@ BESIDE_CONDITIONS = set(CONDITIONS) - {"conditions", "perturbations", "suite", "
 def test_an_option_that_sets_conditions_is_refused_beside_conditions(
     option: str, photos: Path, tmp_path: Path
 ) -> None:
-    words, _ = CONDITIONS[option]
+    words, _, _ = CONDITIONS[option]
     options = parsed([*words[-2:], "--conditions", "fog=0.4"], tmp_path / "runs")
     with pytest.raises(ParameterError, match=r"Expected either .* got both"):
         request.plan(options, str(photos))
@@ -234,7 +263,7 @@ def test_beside_a_file_of_a_request_only_the_choice_of_images_counts(
     monkeypatch.chdir(tmp_path)
     write_files()
     words_of = {"domain": ["--domain", "domain.toml"]}
-    words_of |= {option: list(words[-2:]) for option, (words, _) in CONDITIONS.items()}
+    words_of |= {option: list(words[-2:]) for option, (words, _, _) in CONDITIONS.items()}
     for field in fields_of(RunOptions).values():
         _, word, _ = VALUES[field.name]
         words_of[field.name] = [field.flag, word] if word else [field.flag]

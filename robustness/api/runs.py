@@ -42,20 +42,19 @@ from robustness.measure import request as requests
 from robustness.measure.condition import Condition
 from robustness.measure.domain import Domain
 from robustness.measure.options import (
+    ConditionOptions,
     EvaluationOptions,
     ImageOptions,
     MatchOptions,
     RequestOptions,
+    SpecOptions,
     TrainingOptions,
     ViewOptions,
 )
 from robustness.measure.request import (
-    STUDY_SUITE,
     Request,
-    graded_conditions,
     profile_note,
     stored_conditions,
-    suite_conditions,
 )
 from robustness.perturbations import REGISTRY
 from robustness.runs import Analysis, Comparison, Progress, Run, cases, imported
@@ -610,13 +609,9 @@ def weakest_perturbations(model: str, run: Run) -> tuple[str, ...]:
 def make_spec(
     model_names: Sequence[str] | None = None,
     *,
-    suite: str = STUDY_SUITE,
-    perturbations: Sequence[str] | None = None,
-    strengths: Sequence[float] | None = None,
-    severities: Sequence[int] | None = None,
     conditions: Sequence[Condition | str] | None = None,
     domain: Domain | str | PathLike[str] | None = None,
-    **options: Unpack[RequestOptions],
+    **options: Unpack[SpecOptions],
 ) -> Request:
     """Make a request: models, and perturbations with their strengths.
 
@@ -624,7 +619,7 @@ def make_spec(
     (``study``, ``imagenet-c``, ``imagenet-c-jpeg``, which saves each image as JPEG, or the path of
     a .toml file with conditions, such as a profile that ``match`` wrote), or named
     one by one, each at its study setting, at the ``strengths`` (0 to 1) or at ImageNet-C's
-    ``severities`` (1 to 5); ``conditions`` replace all of that: ids such as "fog=0.6",
+    ``severities`` (1 to 5). In place of all that are ``conditions``: ids such as "fog=0.6",
     "fog=0.2+gaussian_blur=0.4" or "pgd(epsilon=2/255)", or ``Condition`` objects; or those that
     cover a ``domain``, the domain in a file, or a preset such as "outdoor camera". Each model sees
     the images as it is described; ``fit`` (crop, squash or letterbox) and ``side`` in pixels
@@ -634,30 +629,27 @@ def make_spec(
     """
     if model_names is not None and not model_names:
         raise ParameterError("Expected at least one model, got none.")
+    view = options_of(RequestOptions, options)
+    named = changed(ConditionOptions, options)
     if domain is not None:
-        if conditions is not None or perturbations is not None:
+        if conditions is not None or named:
             raise ParameterError("Expected either a domain or conditions, got both.")
-        declared = _declared_domain(domain)
-        return requests.domain_spec(declared, model_names, **options)
-    uses_suite = conditions is None and perturbations is None
+        return requests.domain_spec(_declared_domain(domain), model_names, **view)
     if conditions is not None:
+        if named:
+            raise ParameterError(
+                f"Expected either conditions or {join_names(named, len(named))}, got both."
+            )
         parsed_conditions = [
             Condition.parse(condition) if isinstance(condition, str) else condition
             for condition in conditions
         ]
-    elif perturbations is not None:
-        parsed_conditions = list(
-            graded_conditions(perturbations, strengths=strengths, severities=severities)
-        )
-    else:
-        parsed_conditions = list(
-            suite_conditions(suite, strengths=strengths, severities=severities)
-        )
-    spec = requests.make_spec(model_names, parsed_conditions, **options)
-    if uses_suite:
-        note = profile_note(suite, spec)
-        if note:
-            warnings.warn(note, ModelWarning, stacklevel=3)
+        return requests.make_spec(model_names, parsed_conditions, **view)
+    named_conditions = requests.named_conditions(**options_of(ConditionOptions, options))
+    spec = requests.make_spec(model_names, named_conditions, **view)
+    note = profile_note(options["suite"], spec)
+    if note:
+        warnings.warn(note, ModelWarning, stacklevel=3)
     return spec
 
 
@@ -705,8 +697,8 @@ def evaluate(
     is the name or synset of a class; integers are those of the data set's classes if it names
     them, and else need ``classes``: names in order, a file with one per line, or "imagenet".
 
-    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns), ``conditions`` or
-    a ``domain``, and ``remedies`` as for ``make_spec``. ``own_classes`` limits predictions to the
+    What is asked is a ``spec``, or ``models`` (names, or what ``model`` returns) and conditions,
+    a domain and remedies as for ``make_spec``. ``own_classes`` limits predictions to the
     classes that the labels name, as is published for ImageNet-A and -R. With ``out`` and ``resume``
     an unfinished run of the same request is continued, and a finished one is not computed again.
     ``note`` is called with the progress; ``progress`` draws a bar with tqdm (by default in
@@ -717,7 +709,9 @@ def evaluate(
     dataset = open_images(source, classes, options["limit"])
     if spec is None:
         if conditions is None and isinstance(dataset, ImageNetCTree):
-            conditions = stored_conditions(dataset)
+            conditions = stored_conditions(dataset, options["perturbations"], options["severities"])
+            options["perturbations"] = None
+            options["severities"] = None
         if conditions is None and isinstance(domain, str | PathLike):
             has_labels = options.get("labelling") != NO_LABELS
             domain = matching_domain.open_domain(domain, dataset, has_labels=has_labels)
@@ -725,12 +719,12 @@ def evaluate(
             names_of(models),
             conditions=conditions,
             domain=domain,
-            **options_of(RequestOptions, options),
+            **options_of(SpecOptions, options),
         )
     else:
         has_conditions = conditions is not None or domain is not None
-        if models is not None or has_conditions or changed(RequestOptions, options):
-            names = ["models", "conditions", *fields_of(RequestOptions)]
+        if models is not None or has_conditions or changed(SpecOptions, options):
+            names = ["models", "conditions", *fields_of(SpecOptions)]
             raise ParameterError(f"Expected a spec, or {join_names(names, len(names))}, got both.")
     plan = runs.plan(dataset, spec, **options_of(ImageOptions, options))
     with _progress_reporter(note, progress, len(plan.dataset)) as tell:

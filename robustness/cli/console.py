@@ -192,7 +192,7 @@ def _reader(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def _reader_of_kind(kind: Any) -> Callable[[str], Any]:
     """Return what makes a value of ``kind`` of a text."""
-    if kind == Sequence[str]:
+    if kind in (Sequence[str], Sequence[str] | None):
         return names
     for each in (int, float):
         if kind in (each, each | None):
@@ -251,10 +251,11 @@ def add_shared(command: argparse.ArgumentParser, *options: str, **changes: Any) 
         command.add_argument(option, **{**SHARED[option], **changes})
 
 
-def add_options(command: argparse.ArgumentParser, record: type) -> None:
-    """Add the options of ``record`` to ``command``."""
-    for field in fields_of(record).values():
-        command.add_argument(field.flag, **_settings_of(field))
+def add_options(command: argparse._ActionsContainer, record: type, *names: str) -> None:
+    """Add the options of ``record`` to ``command`` or a group of it; those of ``names`` if any."""
+    fields = fields_of(record)
+    for name in names or fields:
+        command.add_argument(fields[name].flag, **_settings_of(fields[name]))
 
 
 def add_command(

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING
 from robustness.base.errors import ParameterError
 from robustness.base.options import fields_of, options_of
 from robustness.cli import console
-from robustness.cli.console import add_options, add_shared, names, request_of
-from robustness.measure.options import ImageOptions, RequestOptions, RunOptions
+from robustness.cli.console import add_options, add_shared, request_of
+from robustness.measure.options import (
+    ConditionOptions,
+    EvaluationOptions,
+    ImageOptions,
+    RequestOptions,
+    RunOptions,
+)
 
 if TYPE_CHECKING:
     from robustness.datasets import Dataset, ImageNetCTree
@@ -24,16 +30,14 @@ if TYPE_CHECKING:
 _ATTACK_OPTIONS = ("epsilon", "attack_steps", "attack_restarts")
 """Options that expect an attack among the perturbations."""
 
-_DEGREE_OPTIONS = ("strength", "severities", *_ATTACK_OPTIONS)
+_DEGREE_OPTIONS = ("strengths", "severities", *_ATTACK_OPTIONS)
 """Options that say how strong conditions are: they are refused beside --conditions."""
 
 _REQUEST_OPTIONS = (
     "models",
-    "perturbations",
     "conditions",
-    "suite",
     "domain",
-    *_DEGREE_OPTIONS,
+    *fields_of(ConditionOptions),
     *fields_of(RequestOptions),
 )
 """Options that a request's file or run answers: they are refused beside it."""
@@ -52,19 +56,7 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
     evaluated.add_argument("--request", type=Path, metavar=metavar, help=meaning)
     add_shared(evaluated, "--models")
     condition_choice = evaluated.add_mutually_exclusive_group()
-    condition_choice.add_argument(
-        "--perturbations",
-        metavar="A,B",
-        type=names,
-        help="perturbations or attacks, instead of a suite",
-    )
-    condition_choice.add_argument(
-        "--suite",
-        type=_suite,
-        metavar="study|imagenet-c|imagenet-c-jpeg|FILE.toml",
-        help="default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
-        "quality 85, as in the published images; a file: its conditions, as `match` writes it",
-    )
+    add_options(condition_choice, ConditionOptions, "perturbations", "suite")
     condition_choice.add_argument(
         "--conditions",
         metavar="C,C",
@@ -80,64 +72,15 @@ def add_request(evaluated: argparse.ArgumentParser, *, runs: bool = False) -> No
         "outdoor-camera, phone or scanner",
     )
     degree_choice = evaluated.add_mutually_exclusive_group()
-    degree_choice.add_argument(
-        "--strength", type=_strengths, metavar="S[,S]", help="one or several, from 0 to 1"
-    )
-    evaluated.add_argument(
-        "--epsilon", metavar="E[,E]", type=names, help="epsilon of attacks, such as 2/255,8/255"
-    )
-    evaluated.add_argument("--attack-steps", type=int, metavar="N", help="steps of attacks")
-    evaluated.add_argument(
-        "--attack-restarts", type=int, metavar="N", help="random starts of attacks (default: 1)"
-    )
-    degree_choice.add_argument(
-        "--severities",
-        type=_severities,
-        metavar="1-5",
-        help="ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
-    )
+    add_options(degree_choice, ConditionOptions, "strengths", "severities")
+    add_options(evaluated, ConditionOptions, *_ATTACK_OPTIONS)
     add_options(evaluated, RunOptions)
-
-
-def _suite(text: str) -> str:
-    if text not in ("study", "imagenet-c", "imagenet-c-jpeg") and not text.endswith(".toml"):
-        raise argparse.ArgumentTypeError(
-            f"expected study, imagenet-c, imagenet-c-jpeg or a .toml file, got {text!r}"
-        )
-    return text
 
 
 def _condition_texts(text: str) -> list[str]:
     # Attacks have commas within their parentheses, too, as in pgd(epsilon=2/255,steps=5).
     comma_outside_parentheses = r",(?![^()]*\))"
     return re.split(comma_outside_parentheses, text)
-
-
-def _strengths(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected a number, or several separated by commas, got {text!r}"
-        ) from None
-
-
-def _severities(text: str) -> list[int]:
-    levels: list[int] = []
-    try:
-        for part in text.split(","):
-            first_text, _, last_text = part.partition("-")
-            first = int(first_text)
-            last = int(last_text or first_text)
-            # A typing error such as 1-5000000000 shall not fill the memory before the levels
-            # above 5 are refused.
-            last = min(last, first + 10)
-            levels += range(first, last + 1)
-    except ValueError:
-        levels = []
-    if not levels:
-        raise argparse.ArgumentTypeError(f"expected such as 3, 1-5 or 1,3,5, got {text!r}")
-    return levels
 
 
 def requested_run(options: argparse.Namespace) -> Path | None:
@@ -190,7 +133,7 @@ def spec(options: argparse.Namespace) -> Request:
         return _domain_spec(options)
     if options.request is None:
         spec = request_of(options, options.models, _conditions(options))
-        note = request.profile_note(options.suite or "", spec)
+        note = request.profile_note(options.suite, spec)
         if note:
             console.remark(f"robustness: {note}")
         return spec
@@ -243,8 +186,8 @@ def names_models(options: argparse.Namespace) -> bool:
 
 def names_conditions(options: argparse.Namespace) -> bool:
     """Return whether an option says what the conditions are."""
-    choices = ("request", "perturbations", "conditions", "suite", "domain")
-    return bool(_set_options(options, (*choices, *_DEGREE_OPTIONS)))
+    choices = ("request", "conditions", "domain", *fields_of(ConditionOptions))
+    return bool(_set_options(options, choices))
 
 
 def option_names(options: argparse.Namespace, *others: str, allowed: Sequence[str] = ()) -> str:
@@ -258,7 +201,7 @@ def option_names(options: argparse.Namespace, *others: str, allowed: Sequence[st
 
 def _set_options(options: argparse.Namespace, names: Sequence[str]) -> str:
     """List those of the options ``names`` that differ from their defaults; "" for none."""
-    declared = fields_of(RunOptions)
+    declared = fields_of(EvaluationOptions)
     flags = []
     for name in names:
         if getattr(options, name) == options.parser.get_default(name):
@@ -272,6 +215,7 @@ def _set_options(options: argparse.Namespace, names: Sequence[str]) -> str:
 
 def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
     from robustness.measure.condition import Condition
+    from robustness.measure.request import named_conditions
 
     published = _published(options)
     if published is not None:
@@ -281,7 +225,7 @@ def _conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
         if contradicting:
             raise ParameterError(f"Expected either --conditions or {contradicting}, got both.")
         return tuple(Condition.parse(text) for text in options.conditions)
-    return _graded_conditions(options)
+    return named_conditions(**options_of(ConditionOptions, vars(options)))
 
 
 def _stored_conditions(
@@ -293,48 +237,13 @@ def _stored_conditions(
     if options.conditions:
         wrong = "--conditions"
     else:
-        wrong = _set_options(options, ("suite", "strength", *_ATTACK_OPTIONS))
+        wrong = _set_options(options, ("suite", "strengths", *_ATTACK_OPTIONS))
     if wrong:
         raise ParameterError(
             f"{published.title} is already perturbed: expected --perturbations and "
             f"--severities at most, got {wrong}."
         )
     return request.stored_conditions(published, options.perturbations, options.severities)
-
-
-def _graded_conditions(options: argparse.Namespace) -> tuple[Condition, ...]:
-    """Return the conditions of --perturbations or --suite, perturbations before attacks."""
-    from robustness.attacks import REGISTRY as ATTACKS
-    from robustness.measure import request
-
-    attack_names = []
-    perturbation_names = []
-    for name in options.perturbations or ():
-        if ATTACKS.find(name):
-            attack_names.append(name)
-        else:
-            perturbation_names.append(name)
-    attacks = _attacks(options, attack_names)
-    if attack_names and not perturbation_names:
-        if options.strength is not None or options.severities:
-            raise ParameterError(
-                "Attacks take no --strength or --severities: expected --epsilon, such as "
-                "2/255,8/255."
-            )
-        return attacks
-    suite = options.suite or request.STUDY_SUITE
-    severities = options.severities
-    # The study and a file say how strong their conditions are; the suites of ImageNet-C are
-    # published at all five severities.
-    says_strengths = suite == request.STUDY_SUITE or suite.endswith(".toml")
-    if not says_strengths and options.strength is None:
-        severities = severities or request.SEVERITIES
-    if perturbation_names:
-        perturbations = request.graded_conditions(
-            perturbation_names, strengths=options.strength, severities=severities
-        )
-        return (*perturbations, *attacks)
-    return request.suite_conditions(suite, strengths=options.strength, severities=severities)
 
 
 def _published(options: argparse.Namespace) -> ImageNetCTree | None:
@@ -357,39 +266,6 @@ def _published(options: argparse.Namespace) -> ImageNetCTree | None:
 def _source(options: argparse.Namespace) -> str:
     """Return the source of the images, which `check` calls a run, as it may be one; "" for none."""
     return getattr(options, "source", None) or getattr(options, "run", None) or ""
-
-
-def _attacks(options: argparse.Namespace, names: list[str]) -> tuple[Condition, ...]:
-    """Return the attacks ``names``, each at every epsilon.
-
-    Steps and restarts apply to the attacks that take any. If none does, they are handed to all,
-    which refuse them.
-    """
-    from robustness.attacks import REGISTRY, parse_epsilon
-    from robustness.measure.condition import Condition
-
-    if not names:
-        if _set_options(options, _ATTACK_OPTIONS):
-            raise ParameterError(
-                "--epsilon, --attack-steps and --attack-restarts expect an attack in "
-                f"--perturbations. Known: {', '.join(REGISTRY.names)}."
-            )
-        return ()
-    attacks = [REGISTRY[name] for name in names]
-    with_steps = [attack for attack in attacks if attack.most_steps > 1] or attacks
-    with_restarts = [attack for attack in attacks if attack.random] or attacks
-    epsilons = [parse_epsilon(text) for text in options.epsilon or ["8/255"]]
-    conditions = []
-    for attack in attacks:
-        steps = options.attack_steps if attack in with_steps else None
-        restarts = 1
-        if options.attack_restarts is not None and attack in with_restarts:
-            restarts = options.attack_restarts
-        for epsilon in dict.fromkeys(epsilons):
-            conditions.append(
-                Condition.attack(attack.name, epsilon=epsilon, steps=steps, restarts=restarts)
-            )
-    return tuple(conditions)
 
 
 def images(options: argparse.Namespace, source: str) -> str | Dataset:

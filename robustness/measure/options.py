@@ -1,7 +1,8 @@
 """The options of evaluations, matches and trainings, and of all else that shows images to models.
 
 The command line, Python, files of requests, the forms and docs have them from here; see
-``base.options``. Models and conditions are no options: each of these names them in its own way.
+``base.options``. Models, and conditions that are not named but given whole, are no options: each of
+these has them in its own way.
 """
 
 from __future__ import annotations
@@ -23,6 +24,99 @@ def _side(text: str) -> int:
             "its description"
         )
     return int(text)
+
+
+STUDY_SUITE = "study"
+IMAGENET_C_SUITE = "imagenet-c"
+IMAGENET_C_JPEG_SUITE = "imagenet-c-jpeg"
+
+SUITES = (STUDY_SUITE, IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE)
+
+
+def _suite(text: str) -> str:
+    if text not in SUITES and not text.endswith(".toml"):
+        raise ParameterError(f"expected {', '.join(SUITES)} or a .toml file, got {text!r}")
+    return text
+
+
+def _strengths(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ParameterError(
+            f"expected a number, or several separated by commas, got {text!r}"
+        ) from None
+
+
+def _severities(text: str) -> list[int]:
+    levels: list[int] = []
+    try:
+        for part in text.split(","):
+            first_text, _, last_text = part.partition("-")
+            first = int(first_text)
+            last = int(last_text or first_text)
+            # A typing error such as 1-5000000000 shall not fill the memory before the levels
+            # above 5 are refused.
+            last = min(last, first + 10)
+            levels += range(first, last + 1)
+    except ValueError:
+        levels = []
+    if not levels:
+        raise ParameterError(f"expected such as 3, 1-5 or 1,3,5, got {text!r}")
+    return levels
+
+
+def _epsilons(text: str) -> list[str | float]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+class ConditionOptions(TypedDict, total=False):
+    """Conditions by name: the perturbations of a suite, or others and attacks, and how strong."""
+
+    perturbations: Annotated[
+        Sequence[str] | None,
+        Option(None, "perturbations or attacks, instead of a suite", metavar="A,B", label="Which"),
+    ]
+    suite: Annotated[
+        str,
+        Option(
+            STUDY_SUITE,
+            "default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
+            "quality 85, as in the published images; a file: its conditions, as `match` writes it",
+            metavar="study|imagenet-c|imagenet-c-jpeg|FILE.toml",
+            read=_suite,
+            label="Perturbations",
+        ),
+    ]
+    strengths: Annotated[
+        Sequence[float] | None,
+        Option(
+            None,
+            "one or several, from 0 to 1",
+            metavar="S[,S]",
+            flag="--strength",
+            read=_strengths,
+            label="Strengths",
+        ),
+    ]
+    severities: Annotated[
+        Sequence[int] | None,
+        Option(
+            None,
+            "ImageNet-C severities, such as 3 or 1-5 or 1,3,5",
+            metavar="1-5",
+            read=_severities,
+            label="Severities",
+        ),
+    ]
+    epsilon: Annotated[
+        Sequence[str | float] | None,
+        Option(None, "epsilon of attacks, such as 2/255,8/255", metavar="E[,E]", read=_epsilons),
+    ]
+    attack_steps: Annotated[int | None, Option(None, "steps of attacks", metavar="N")]
+    attack_restarts: Annotated[
+        int | None, Option(None, "random starts of attacks (default: 1)", metavar="N")
+    ]
 
 
 _SEED = Option(0, "seed of what is random (default: 0)", metavar="N")
@@ -125,7 +219,11 @@ class EngineOptions(TypedDict, total=False):
     ]
 
 
-class EvaluationOptions(RunOptions, EngineOptions, total=False):
+class SpecOptions(ConditionOptions, RequestOptions, total=False):
+    """What makes a request beside its models."""
+
+
+class EvaluationOptions(ConditionOptions, RunOptions, EngineOptions, total=False):
     """All options of an evaluation."""
 
 

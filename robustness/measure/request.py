@@ -45,6 +45,8 @@ from typing import Annotated, Any, Self, Unpack
 from pydantic import BeforeValidator, Field, model_validator
 
 from robustness import models
+from robustness.attacks import REGISTRY as ATTACKS
+from robustness.attacks import parse_epsilon
 from robustness.base.errors import ParameterError, UnknownNameError
 from robustness.base.options import options_of
 from robustness.base.text import some
@@ -63,7 +65,14 @@ from robustness.images.framing import STUDY_SIDE, Framing, Overrides, Picture, c
 from robustness.images.pixels import BITS
 from robustness.measure.condition import Condition, StoredCondition, StoredTable, pool_profiles
 from robustness.measure.domain import Domain, domain_of
-from robustness.measure.options import RequestOptions
+from robustness.measure.options import (
+    IMAGENET_C_JPEG_SUITE,
+    IMAGENET_C_SUITE,
+    STUDY_SUITE,
+    SUITES,
+    ConditionOptions,
+    RequestOptions,
+)
 from robustness.models.record import REGISTRY as MODELS
 from robustness.models.variant import Variant, models_and_variants, variants_of
 from robustness.perturbations import REGISTRY as PERTURBATIONS
@@ -526,12 +535,6 @@ def study_conditions(
     return graded_conditions(names or suite_names(STUDY_SUITE), strengths=strengths)
 
 
-STUDY_SUITE = "study"
-IMAGENET_C_SUITE = "imagenet-c"
-IMAGENET_C_JPEG_SUITE = "imagenet-c-jpeg"
-
-SUITES = (STUDY_SUITE, IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE)
-
 SEVERITIES = (1, 2, 3, 4, 5)
 
 _DEFAULT_STRENGTH = 0.6
@@ -574,6 +577,77 @@ def suite_conditions(
     return tuple(
         Condition.of({**condition.as_dict(), SAVED_AS_JPEG: 1.0}) for condition in conditions
     )
+
+
+def named_conditions(**given: Unpack[ConditionOptions]) -> tuple[Condition, ...]:
+    """The conditions that options name: of ``perturbations``, or of a ``suite``.
+
+    Attacks among the ``perturbations`` come last, each at every ``epsilon``. ImageNet-C's suites
+    have all five severities unless others, or strengths, are given. Raises ``UnknownNameError`` or
+    ``ParameterError`` for what does not exist or does not go together.
+    """
+    options = options_of(ConditionOptions, given)
+    suite = options["suite"]
+    strengths = options["strengths"]
+    severities = options["severities"]
+    attack_names = []
+    perturbation_names = []
+    for name in options["perturbations"] or ():
+        if ATTACKS.find(name):
+            attack_names.append(name)
+        else:
+            perturbation_names.append(name)
+    attacks = _attacks(attack_names, options)
+    if options["perturbations"] is not None and suite != STUDY_SUITE:
+        raise ParameterError("Expected either perturbations or a suite, got both.")
+    if attack_names and not perturbation_names:
+        if strengths is not None or severities is not None:
+            raise ParameterError(
+                "Attacks take no strengths or severities: expected an epsilon, such as 2/255."
+            )
+        return attacks
+    if options["perturbations"] is not None:
+        perturbations = graded_conditions(
+            perturbation_names, strengths=strengths, severities=severities
+        )
+        return (*perturbations, *attacks)
+    if suite in (IMAGENET_C_SUITE, IMAGENET_C_JPEG_SUITE) and strengths is None:
+        severities = severities or SEVERITIES  # as they are published
+    return suite_conditions(suite, strengths=strengths, severities=severities)
+
+
+def _attacks(names: Sequence[str], options: ConditionOptions) -> tuple[Condition, ...]:
+    """The attacks ``names``, each at every epsilon.
+
+    Steps and restarts apply to the attacks that take any. If none does, they are handed to all,
+    which refuse them.
+    """
+    steps = options["attack_steps"]
+    restarts = options["attack_restarts"]
+    if not names:
+        if options["epsilon"] is not None or steps is not None or restarts is not None:
+            raise ParameterError(
+                "Expected an attack among the perturbations beside an epsilon, steps or restarts, "
+                f"got none. Known: {', '.join(ATTACKS.names)}."
+            )
+        return ()
+    attacks = [ATTACKS[name] for name in names]
+    with_steps = [attack for attack in attacks if attack.most_steps > 1] or attacks
+    with_restarts = [attack for attack in attacks if attack.random] or attacks
+    epsilons = [parse_epsilon(str(epsilon)) for epsilon in options["epsilon"] or ["8/255"]]
+    conditions = []
+    for attack in attacks:
+        takes_restarts = restarts is not None and attack in with_restarts
+        for epsilon in dict.fromkeys(epsilons):
+            conditions.append(
+                Condition.attack(
+                    attack.name,
+                    epsilon=epsilon,
+                    steps=steps if attack in with_steps else None,
+                    restarts=restarts if takes_restarts else 1,
+                )
+            )
+    return tuple(conditions)
 
 
 def profile_note(name: str, spec: Request, table: Mapping[str, Any] | None = None) -> str:

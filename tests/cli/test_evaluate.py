@@ -178,20 +178,23 @@ def test_an_attack_in_a_run_is_the_attack_on_the_picture(
         (["--perturbations", "pdg"], "There is no perturbation called 'pdg'"),
         (["--perturbations", "pgd", "--epsilon", "2"], "between 0 and 1"),
         (["--perturbations", "pgd", "--epsilon", "x"], "fraction such as 8/255"),
-        (["--perturbations", "fog", "--epsilon", "8/255"], "expect an attack in --perturbations"),
+        (
+            ["--perturbations", "fog", "--epsilon", "8/255"],
+            "Expected an attack among the perturbations",
+        ),
         (["--perturbations", "fgsm", "--attack-steps", "5"], "takes 1 step"),
         (["--perturbations", "fgsm", "--attack-restarts", "5"], "no random start"),
         (
             ["--perturbations", "fog", "--attack-restarts", "5"],
-            "expect an attack in --perturbations",
+            "Expected an attack among the perturbations",
         ),
         (
             ["--perturbations", "pgd", "--strength", "0.5"],
-            "Attacks take no --strength or --severities",
+            "Attacks take no strengths or severities",
         ),
         (
             ["--perturbations", "pgd,fgsm", "--severities", "3"],
-            "Attacks take no --strength or --severities",
+            "Attacks take no strengths or severities",
         ),
     ],
 )

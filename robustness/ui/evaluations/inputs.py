@@ -20,12 +20,17 @@ from robustness.datasets.rows import REGISTRY as DATASETS
 from robustness.images.decoding import ACCEPTED_EXTENSIONS
 from robustness.matching import Match
 from robustness.measure.condition import Condition, pool_profiles
-from robustness.measure.options import ImageOptions, RequestOptions, RunOptions
-from robustness.measure.request import (
+from robustness.measure.options import (
     IMAGENET_C_JPEG_SUITE,
     IMAGENET_C_SUITE,
-    SEVERITIES,
     STUDY_SUITE,
+    ConditionOptions,
+    ImageOptions,
+    RequestOptions,
+    RunOptions,
+)
+from robustness.measure.request import (
+    SEVERITIES,
     Request,
     domain_spec,
     graded_conditions,
@@ -71,6 +76,7 @@ _SUITES = {
     FROM_FILE: "A file",
 }
 _FIELDS = fields_of(RunOptions)
+_CONDITIONS = fields_of(ConditionOptions)
 _LABELLINGS = _FIELDS["labelling"].option.choices or {}
 
 WITHOUT_CLASSES = (
@@ -373,7 +379,7 @@ def _names_in(folder: Path) -> list[str]:
 def _conditions_input(matched: Matched | None) -> tuple[Condition, ...]:
     """Draw the choice of a suite and what it leaves open; () while nothing is chosen."""
     first = _FIRST_SUITES.get(st.session_state[QUESTION], STUDY_SUITE)
-    suite = one_of("Perturbations", _SUITES, "suite", first=first)
+    suite = one_of(_CONDITIONS["suite"].option.label, _SUITES, "suite", first=first)
     if suite == STUDY_SUITE:
         st.caption("Each at the study's setting.")
         return suite_conditions(STUDY_SUITE)
@@ -388,14 +394,14 @@ def _own_choice_input() -> tuple[Condition, ...]:
     labels = {record.name: record.label for record in REGISTRY}
     keep_in_link("dataset_perturbations", labels, ["gaussian_blur", "fog"])
     names: Sequence[str] = st.multiselect(
-        "Which",
+        _CONDITIONS["perturbations"].option.label,
         list(labels),
         format_func=labels.__getitem__,
         key="dataset_perturbations",
         placeholder="Choose at least one perturbation",
     )
     strengths = st.pills(
-        "Strengths",
+        _CONDITIONS["strengths"].option.label,
         [0.2, 0.4, 0.6, 0.8, 1.0],
         selection_mode="multi",
         default=[0.6],
@@ -413,7 +419,7 @@ def _imagenet_c_input() -> tuple[Condition, ...]:
     if st.session_state[QUESTION] == WEAKNESSES:
         default = list(SEVERITIES)
     severities = st.pills(
-        "Severities",
+        _CONDITIONS["severities"].option.label,
         SEVERITIES,
         selection_mode="multi",
         default=default,
