@@ -664,9 +664,9 @@ def exclusions(check: Check, *, said: Callable[[str], str] = named) -> dict[str,
     """
     reasons: dict[str, str] = {}
     for outcome, verb in (
-        (BROKEN, "it breaks the limit on"),
-        (NOT_SHOWN, "too few images to show"),
-        (UNTESTED, "it was not tested on"),
+        (BROKEN, "limit broken:"),
+        (NOT_SHOWN, "too few images to decide on"),
+        (UNTESTED, "not tested on"),
     ):
         limits_of_model: dict[str, dict[str, list[str]]] = {}
         for verdict in check.broken:

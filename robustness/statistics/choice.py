@@ -754,13 +754,18 @@ def _score_sentence(choice: ModelChoice, entry: Entry) -> str:
 
 
 def _unranked_sentences(choice: ModelChoice) -> Iterator[str]:
-    """Why candidates were not ranked; of many, the last are counted."""
+    """Why candidates were not ranked: a sentence for each reason; of many, the last are counted."""
     unranked = [entry for entry in choice.models if entry["status"] in (RULED_OUT, NOT_COMPARED)]
     named = unranked
     if len(unranked) > _MOST_NAMED:
         named = unranked[: _MOST_NAMED - 1]
+    labels_of_reason: dict[str, list[str]] = {}
     for entry in named:
-        yield f"{entry['label']} is {entry['status']}: {entry['reason']}."
+        reason = f"{entry['status']}: {entry['reason']}"
+        labels_of_reason.setdefault(reason, []).append(entry["label"])
+    for reason, labels in labels_of_reason.items():
+        verb = "is" if len(labels) == 1 else "are"
+        yield f"{join_names(labels, _MOST_NAMED)} {verb} {reason}."
     rest = unranked[len(named) :]
     if rest:
         statuses = " or ".join(dict.fromkeys(entry["status"] for entry in rest))

@@ -158,7 +158,7 @@ def test_a_choice_among_remedies_rules_out_those_that_break_a_limit(
     path = budget(tmp_path, f'model = "{model}"\nmin_accuracy = 0.99')
     found = api.choose(made.run, budget=path, remedies=True)
     reasons = {each["model"]: each["reason"] for each in found.models if each["reason"]}
-    assert reasons == dict.fromkeys(out, "it breaks the limit on accuracy (all conditions)")
+    assert reasons == dict.fromkeys(out, "limit broken: accuracy (all conditions)")
     asked = ["choose", str(made.run.folder), "--remedies", "--budget", str(path), "--json"]
     assert main(asked) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -216,6 +216,10 @@ def test_if_all_are_ruled_out_none_is_best() -> None:
     assert isinstance(table, Titled)
     assert [row[0] for row in table.table.rows] == ["ruled out"] * 2
 
+    reasons = dict.fromkeys(("SqueezeNet", "EfficientNetLite0"), "too few images")
+    several = choose(Figures(models_with([0.6, 0.9], 50)), ruled_out=reasons)
+    assert len(several.sentences) == 2, "one for the reason that both have"
+
 
 def test_without_labels_consistency_decides_and_few_images_tell_nothing() -> None:
     unlabelled: dict[str, Any] = {"labels": None, "clean_correct": None, "correct": None}
