@@ -58,6 +58,9 @@ def test_nothing_moves_on_a_phone_while_a_map_loads(
             page.goto(f"{address}/{path}")
             expect(page.locator(last).first).to_be_visible()
             assert shifted(page) <= STILL, path
+            box = page.locator(".st-key-present p").filter(visible=True).bounding_box()
+            assert box is not None
+            assert box["width"] > 20, "what the button does is said in words"
             if "run=" in path:
                 box = page.locator(".rb-map").bounding_box()
                 assert box is not None
