@@ -29,6 +29,7 @@ from robustness.runs.cases import RowSelection
 from robustness.statistics import Figures, ModelChoice
 from robustness.statistics.domain import FIGURES as DOMAIN_FIGURES
 from robustness.statistics.domain import Judged, JudgedCell, JudgedDomain
+from robustness.statistics.grid import ConditionKey
 from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN
 
 # Lengths in rem, to fit a map on an A4 page. Those of columns and labels are in maps.css as well.
@@ -960,7 +961,7 @@ def change_map(changes: Sequence[ShareChange], quantity: str, score: str = "") -
     columns = [models.label(name) for name in names]
     title = in_sentence(quantities(score)[quantity])
     caption = f"Change of {title}, in points"
-    return BandMap(head, columns, map_rows, caption)
+    return BandMap(head, columns, map_rows, caption, _axis_of_changes(changes))
 
 
 def before_and_after(
@@ -981,7 +982,25 @@ def before_and_after(
         map_rows.append(MapRow(label, strips))
     caption = f"{quantities()[quantity]} before and after"
     columns = [*titles, "Change, points"]
-    return BandMap("Largest loss first, by estimate", columns, map_rows, caption)
+    axis = _axis_of_changes(changes)
+    return BandMap("Largest loss first, by estimate", columns, map_rows, caption, axis)
+
+
+def _axis_of_changes(changes: Sequence[ShareChange]) -> CellAxis | None:
+    """Return the levels that all strips of ``changes`` have in common, None if they differ.
+
+    Originals and attacks have none.
+    """
+    cells: dict[tuple[str, str], list[MapCell]] = {}
+    for change in sorted(changes, key=lambda change: change.strength):
+        condition = readable(change.condition) if change.condition else None
+        if condition is None or isinstance(condition, AttackCondition):
+            continue
+        key = ConditionKey(change.condition, condition.name, change.strength)
+        cell = MapCell(condition.setting, "", {}, "", "", severity=key.severity)
+        cells.setdefault((change.model, condition.series), []).append(cell)
+    rows = [Row(label, {model: strip_cells}) for (model, label), strip_cells in cells.items()]
+    return _shared_axis(rows)
 
 
 def _by_loss(

@@ -106,6 +106,24 @@ def test_cells_of_other_strengths_have_no_common_axis() -> None:
     assert (axis.quantity, list(axis.labels)) == ("strength", ["0.3", "0.5"])
 
 
+@pytest.mark.parametrize(
+    ("conditions", "labels"),
+    [
+        ([("fog", 0.2), ("fog", 0.4), ("frost", 0.2), ("frost", 0.4)], ["1", "2"]),
+        ([("fog", 0.2), ("fog", 0.4), ("rotation", 0.3), ("rotation", 0.5)], None),
+        ([("fog", 0.2), ("frost", 0.4)], None),
+    ],
+)
+def test_changes_have_the_axis_that_their_conditions_have_in_common(
+    conditions: list[tuple[str, float]], labels: list[str] | None
+) -> None:
+    kept = np.random.default_rng(0).random((30, len(conditions))) < 0.5
+    frame = rows(kept, conditions=conditions)
+    changes = comparison.changes(difference(frame, frame), "consistency")
+    axis = maps.change_map(changes, "consistency").axis
+    assert (None if axis is None else list(axis.labels)) == labels
+
+
 def test_an_attack_counts_every_image() -> None:
     """Of 70 images 42 are correct before, and 2 after."""
     frame = pd.concat(
