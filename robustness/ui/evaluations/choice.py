@@ -104,7 +104,7 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
     if chosen.fastest is not None:
         # The headline says which model is faster, so what puts that in doubt stands beside it.
         caption += [caution.text for caution in choice.busy(chosen.models)]
-    caption.append(f"{block.note} Click a cell for its failures.")
+    caption.append(stories.with_hint(block.note, "Click a cell for its failures."))
     if marks:
         has_untested = any(sign == _SIGNS[gate.UNTESTED] for sign, _ in marks.values())
         signs = ", ".join(
@@ -134,7 +134,7 @@ def _draw_domain(run: Run, figures: RunFigures) -> None:
     (block,) = chooser.read(name)
     assert isinstance(block, Map)
     st.markdown(plain(" ".join(others)))
-    st.caption(plain(f"{block.note} Click a cell for its images."))
+    st.caption(plain(stories.with_hint(block.note, "Click a cell for its images.")))
     with st.container(key="run-map"):
         st.html(html("style", css=_map_style(block)))
         open_failures = partial(st.session_state.update, {VIEW: FAILURES})

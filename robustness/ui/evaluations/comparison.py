@@ -220,7 +220,8 @@ def _map(
     chosen = st.session_state.get(chosen_key, "")
     components.band_map(map_key, block.drawing, choose, chosen)
     changed = f"whose {result.score} changed" if result.score else "that flipped"
-    st.caption(plain(f"{block.note} Click a cell for the images {changed}."))
+    with st.container(key=f"map-note {name}"):
+        st.caption(plain(stories.with_hint(block.note, f"Click a cell for the images {changed}.")))
     cells = comparison.by_condition(entries, quantity)
     if chosen not in map(comparison.key, cells):
         return

@@ -170,7 +170,12 @@ def _present(entry: Listed, request: MatchRequest) -> bool:
     if answer is None:
         return False
     reference = _reference_run(entry, request, answer)
-    return presentation.show(presentation.match_slides(answer, reference))
+    labelled = matching.with_labels(answer, runs.read_labels(entry.folder, answer))
+    headline = match.sentences(labelled)[0]
+    return presentation.show(
+        presentation.match_slides(labelled, reference),
+        presentation.match_answer(labelled, headline),
+    )
 
 
 def _redraw_with_first(folder: Path) -> None:

@@ -64,10 +64,10 @@ def frame() -> None:
             st.html(_STYLE)
 
 
-def show(slides: Sequence[Slide]) -> bool:
+def show(slides: Sequence[Slide], answer: Slide | None = None) -> bool:
     """Draw the slide that the link names, and return whether it takes the place of the page.
 
-    The first slide is the answer on the page itself; ``slides`` follow it.
+    The first slide is ``answer``, by default the answer on the page itself; ``slides`` follow it.
     """
     if not stories.is_presented():
         return False
@@ -75,10 +75,13 @@ def show(slides: Sequence[Slide]) -> bool:
     number = min(max(_number(), 1), total)
     with st.container(key="presenting-slides"):
         _controls(number, total)
-    if number == 1:
+    if number == 1 and answer is None:
         return False
     with st.container(key="slide"):
-        slides[number - 2]()
+        if number == 1 and answer is not None:
+            answer()
+        else:
+            slides[number - 2]()
     return True
 
 
@@ -181,12 +184,15 @@ def run_slides(figures: RunFigures, folder: Path) -> list[Slide]:
 
 
 def match_slides(answer: Match, reference: Run | None) -> list[Slide]:
-    """The accuracy to expect, pairs of images, and the last word on a run of the ``reference``."""
+    """The accuracy to expect, pairs of images, and the last word on a run of the ``reference``.
+
+    They follow ``match_answer``, which has the first of the pairs.
+    """
     slides: list[Slide] = []
     if answer.expected_accuracy:
         slides.append(partial(_draw_accuracy, answer))
-    for production, simulation in answer.pairs[:MOST_PAIRS]:
-        slides.append(partial(_draw_pair, production, simulation))
+    for pair in answer.pairs[1:MOST_PAIRS]:
+        slides.append(partial(_draw_pair, "Your image, and ours perturbed to match.", pair))
     if reference is not None:
         figures = RunFigures(shared.analysis_of(reference))
         camera = closing.profile_camera(reference.manifest.spec.profiles)
@@ -196,6 +202,13 @@ def match_slides(answer: Match, reference: Run | None) -> list[Slide]:
         if last is not None and last.camera is not None:
             slides.append(partial(_draw_closing, figures, last))
     return slides
+
+
+def match_answer(answer: Match, headline: str) -> Slide | None:
+    """The ``headline`` of a match over a pair of images that shows it; None if it has no pairs."""
+    if not answer.pairs:
+        return None
+    return partial(_draw_pair, headline, answer.pairs[0])
 
 
 def _matched_camera(figures: RunFigures, folder: Path) -> Camera | None:
@@ -264,9 +277,10 @@ def _draw_accuracy(answer: Match) -> None:
     st.html(html("expected", models=labelled))
 
 
-def _draw_pair(production: bytes, simulation: bytes) -> None:
+def _draw_pair(headline: str, pair: tuple[bytes, bytes]) -> None:
     """Draw an image of the camera beside the reference image that is most like it."""
-    st.html(draw.headline("Your image, and ours perturbed to match."))
+    production, simulation = pair
+    st.html(draw.headline(headline))
     shots = [
         (_png_uri(production), "Yours"),
         (_png_uri(simulation), "The reference, perturbed"),

@@ -119,6 +119,11 @@ def is_presented() -> bool:
     return st.query_params.get(_PRESENT) == "true"
 
 
+def with_hint(text: str, hint: str) -> str:
+    """``text`` and then the ``hint`` on what a click does, which no audience needs."""
+    return text if is_presented() else f"{text} {hint}"
+
+
 def frame(*, with_stories: bool = True) -> None:
     """Draw the exit of Present mode, its style, and the strip of stories where a page has them.
 
