@@ -262,7 +262,7 @@ def test_beside_a_file_of_a_request_only_the_choice_of_images_counts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_files()
-    words_of = {"domain": ["--domain", "domain.toml"]}
+    words_of = {"domain": ["--domain", "domain.toml"], "usual suite": ["--suite", "study"]}
     words_of |= {option: list(words[-2:]) for option, (words, _, _) in CONDITIONS.items()}
     for field in fields_of(RunOptions).values():
         _, word, _ = VALUES[field.name]

@@ -647,7 +647,7 @@ def make_spec(
         return requests.make_spec(model_names, parsed_conditions, **view)
     named_conditions = requests.named_conditions(**options_of(ConditionOptions, options))
     spec = requests.make_spec(model_names, named_conditions, **view)
-    note = profile_note(options["suite"], spec)
+    note = profile_note(options["suite"] or "", spec)
     if note:
         warnings.warn(note, ModelWarning, stacklevel=3)
     return spec

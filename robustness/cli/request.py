@@ -133,7 +133,7 @@ def spec(options: argparse.Namespace) -> Request:
         return _domain_spec(options)
     if options.request is None:
         spec = request_of(options, options.models, _conditions(options))
-        note = request.profile_note(options.suite, spec)
+        note = request.profile_note(options.suite or "", spec)
         if note:
             console.remark(f"robustness: {note}")
         return spec

@@ -78,9 +78,9 @@ class ConditionOptions(TypedDict, total=False):
         Option(None, "perturbations or attacks, instead of a suite", metavar="A,B", label="Which"),
     ]
     suite: Annotated[
-        str,
+        str | None,
         Option(
-            STUDY_SUITE,
+            None,
             "default: study (ten perturbations); imagenet-c-jpeg adds JPEG compression of "
             "quality 85, as in the published images; a file: its conditions, as `match` writes it",
             metavar="study|imagenet-c|imagenet-c-jpeg|FILE.toml",

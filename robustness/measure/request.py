@@ -587,7 +587,7 @@ def named_conditions(**given: Unpack[ConditionOptions]) -> tuple[Condition, ...]
     ``ParameterError`` for what does not exist or does not go together.
     """
     options = options_of(ConditionOptions, given)
-    suite = options["suite"]
+    suite = options["suite"] or STUDY_SUITE
     strengths = options["strengths"]
     severities = options["severities"]
     attack_names = []
@@ -598,7 +598,7 @@ def named_conditions(**given: Unpack[ConditionOptions]) -> tuple[Condition, ...]
         else:
             perturbation_names.append(name)
     attacks = _attacks(attack_names, options)
-    if options["perturbations"] is not None and suite != STUDY_SUITE:
+    if options["perturbations"] is not None and options["suite"] is not None:
         raise ParameterError("Expected either perturbations or a suite, got both.")
     if attack_names and not perturbation_names:
         if strengths is not None or severities is not None:
