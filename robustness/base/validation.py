@@ -243,6 +243,12 @@ def expectation(error: Mapping[str, Any]) -> str:
     if isinstance(reason, _UnexpectedError):
         return str(reason)
     kind = context.get("class", error["type"])
+    if kind == "string_too_long":
+        return f"a text of at most {context['max_length']:,} letters"
+    if kind == "too_long":
+        return f"at most {context['max_length']:,} items"
+    if kind == "too_short":
+        return f"at least {context['min_length']:,} items"
     return _AS_PEOPLE_SAY.get(kind, error["msg"].removeprefix("Input should be "))
 
 

@@ -59,6 +59,9 @@ MOST_TEXT = 200
 _DIGITS = 6
 """Digits of strengths after the point, so that their ids are short."""
 
+_NARROWEST = 0.001
+"""The narrowest range, whose levels are different strengths."""
+
 _Text = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MOST_TEXT, strip_whitespace=True),
@@ -163,9 +166,15 @@ def range_of(name: str, values: Any) -> Range:
                 f"{table.unit!r}."
             )
         low, high = (strength_at(record, value) for value in table.value)
-    if not 0 <= low < high <= 1:
+    is_wide_enough = round(high - low, _DIGITS) >= _NARROWEST
+    if not (low >= 0 and is_wide_enough and high <= 1):
+        got = f"{low:g} and {high:g}"
+        if table.value is not None:
+            first, last = table.value
+            got += f", the strengths of {first:g} and {last:g} {record.unit}".rstrip()
         raise ParameterError(
-            f"{name}: expected a lower and a higher strength from 0 to 1, got {low:g} and {high:g}."
+            f"{name}: expected a lower and a higher strength from 0 to 1, at least {_NARROWEST:g} "
+            f"apart, got {got}."
         )
     if not record.graded and (low, high) != (0, 1):
         raise ParameterError(
@@ -204,8 +213,8 @@ def strength_at(record: Perturbation, value: float) -> float:
         )
     if not rising[0] <= sign * value <= rising[-1]:
         raise ParameterError(
-            f"{record.name}: expected a {record.parameter} from {parameters[0]:g} to "
-            f"{parameters[-1]:g} ({record.unit}), got {value:g}."
+            f"{record.name}: expected values from {parameters[0]:g} to {parameters[-1]:g} "
+            f"({record.parameter}, in {record.unit}), got {value:g}."
         )
     below = 0.0
     above = 1.0

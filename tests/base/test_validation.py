@@ -23,6 +23,8 @@ class Whole(StrictTable):
     parts: list[Part] = Field(default_factory=list)
     on: bool = False
     one: Annotated[Part | None, expected("a part")] = None
+    name: Annotated[str, Field(max_length=3)] = ""
+    ends: Annotated[list[float] | None, Field(min_length=2, max_length=2)] = None
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,9 @@ class Whole(StrictTable):
         ({"count": 1, "parts": [{"shar": 0}]}, "it: parts 1: there is no 'shar'. Did you mean "),
         ({"count": "x" * 10**6}, "it: expected count to be a whole number, got 'xxx"),
         ({"count": 1, "one": {"shar": 1}}, "it: one: there is no 'shar'. Did you mean 'share'?"),
+        ({"count": 1, "name": "abcd"}, "it: expected name to be a text of at most 3 letters, got "),
+        ({"count": 1, "ends": [1.0]}, "it: expected ends to be at least 2 items, got [1.0]."),
+        ({"count": 1, "ends": [0.0] * 3}, "it: expected ends to be at most 2 items, got [0.0, "),
         ("text", "it: expected a table, got 'text'."),
     ],
     ids=str,

@@ -98,12 +98,17 @@ def test_the_array_has_every_two_levels_of_every_two_ranges(
         ({"ranges": {"fogg": [0, 0.3], "contrast": [0, 1]}}, ["fogg", "fog"]),
         ({"ranges": {"fog": [0.3, 0], "contrast": [0, 1]}}, ["fog", "lower", "0.3 and 0"]),
         ({"ranges": {"fog": [0, 1.3], "contrast": [0, 1]}}, ["fog", "0 to 1", "1.3"]),
+        ({"ranges": {"fog": [0, 1e-7], "contrast": [0, 1]}}, ["fog", "0.001 apart", "1e-07"]),
+        (
+            {"ranges": {"darkness": {"value": [-1, 0], "unit": "stops"}, "fog": [0, 1]}},
+            ["darkness", "lower", "-1 and 0 stops"],
+        ),
         ({"ranges": {"fog": [0], "contrast": [0, 1]}}, ["fog", "two numbers"]),
         ({"ranges": {"fog": 3, "contrast": [0, 1]}}, ["fog", "two numbers", "3"]),
         ({"ranges": [1]}, ["table of ranges", "[1]"]),
         (
             {"ranges": {"fog": {"value": [0, 9]}, "contrast": [0, 1]}},
-            ["fog amount from 0 to 3", "9"],
+            ["from 0 to 3", "fog amount", "9"],
         ),
         (
             {"ranges": {"darkness": {"value": [0, -1], "unit": "lux"}, "fog": [0, 1]}},
