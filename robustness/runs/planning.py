@@ -272,7 +272,7 @@ class Forecast:
         factors = f"{images} × ({conditions} + the original) × {models}"
         text = f"{factors}: {counted(self.passes, 'forward pass')}"
         if self.search_passes:
-            text += f", and up to {self.search_passes} to search the worst composition"
+            text += f", and up to {self.search_passes:,} to search the worst composition"
         return text
 
     @property
@@ -355,6 +355,9 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
 _TRIED_CHUNKS = 8
 """Chunks of a trial; the first warms up, and is not timed."""
 
+_TRIAL_SECONDS = 20.0
+"""After which a trial tries no further chunk, so that a slow one costs little."""
+
 
 def seconds_a_pass(plan: Workload) -> float | None:
     """The time of a forward pass with all that goes with it, by a trial on images of ``plan``.
@@ -369,15 +372,19 @@ def seconds_a_pass(plan: Workload) -> float | None:
     numbers = [numbers[0], *numbers]
     images = 0
     start = 0.0
+    seconds = 0.0
     for tried, chunk in enumerate(ENGINES["local"].run(plan, numbers, None)):
-        if tried > 1 and chunk is not None:
-            images += chunk.readable
         if tried == 1:
             start = time.perf_counter()
+        if tried > 1 and chunk is not None:
+            images += chunk.readable
+            seconds = time.perf_counter() - start
+            if images and seconds > _TRIAL_SECONDS:
+                break
     if not images:
         return None
     passes = images * (1 + len(plan.spec.conditions)) * _passes_a_cell(plan.spec)
-    return (time.perf_counter() - start) / passes
+    return seconds / passes
 
 
 SAMPLE_FIRST = 40
