@@ -102,6 +102,21 @@ def worst_of_run(population: Population, images: int, rng: Random) -> Found:
     )
 
 
+def worst_pair(population: Population, images: int, rng: Random) -> tuple[Judged, float]:
+    """The condition of a pair with the lowest figure on a sample of ``population``, and its truth.
+
+    The images that choose it judge it as well.
+    """
+    sample = rng.choice(population.images, images, replace=False)
+    passed = {}
+    for cell in DOMAIN.pairs:
+        for condition in cell.conditions:
+            passed[condition] = int(population.correct(condition)[sample].sum())
+    worst = worst_of(passed)
+    truth = float(population.correct(worst).mean())
+    return judge_count(DOMAIN, "", worst, passed[worst], images), truth
+
+
 def holds(judged: Judged, truth: float) -> bool:
     """Whether the interval has the truth; one that there are too few images for does."""
     return judged.low is None or judged.high is None or judged.low <= truth <= judged.high

@@ -678,7 +678,8 @@ LIMITS = (
     "that suffices for a use is for those who sign.",
     "A limit is kept where the whole 95% interval is above it, broken where it is below, and "
     "otherwise not shown. Each interval stands for itself: of twenty conditions just at the limit, "
-    "one may be called broken or kept by chance.",
+    "one may be called broken or kept by chance. The lowest of results that are nearly alike is a "
+    "little too low; images that did not choose it judge the worst composition.",
 )
 
 NOTES = ("Rates", "Intervals", methods.DOMAIN)
