@@ -368,8 +368,7 @@ def _blocks(figures: DomainFigures) -> list[Block]:
 def _brief(figures: DomainFigures) -> list[Titled | Text | Map]:
     if not figures.judged:
         return []
-    texts = [Text(" ".join(sentences(judged, figures.score))) for judged in figures.judged]
-    return [pairs_table(figures), *texts]
+    return [pairs_table(figures)]  # the sentences are among the answers
 
 
 def _tables(figures: DomainFigures) -> Tables:

@@ -38,7 +38,7 @@ from PIL import Image
 from robustness import __version__
 from robustness.base.errors import ParameterError
 from robustness.base.files import put_whole, writing
-from robustness.base.text import csv_cell, visible
+from robustness.base.text import counted, csv_cell, visible
 from robustness.base.workers import small_environment
 from robustness.measure.rows import dictionary, schema
 from robustness.report import maps
@@ -112,6 +112,7 @@ def _environment() -> Environment:
     environment.tests["unbroken"] = _is_unbroken
     environment.filters |= {
         "code_parts": code_parts,
+        "counted": counted,
         "data_uri": _data_uri,
         "folded": folded,
         "sides": _sides,
@@ -322,8 +323,9 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-_SIGNS = re.compile(r"([\\`*_\[\]<>#|~&]|(?<=:)/(?=/)|(?<=www)\.)")
-"""Signs with a meaning within a line of Markdown, and those that make a link of a word."""
+_SIGNS = re.compile(r"([\\`*_\[\]<>#|~&$]|(?<=:)/(?=/)|(?<=www)\.)")
+"""Signs with a meaning within a line of Markdown, where GitHub takes $ for a formula, and those
+that make a link of a word."""
 
 Escape = Callable[[str], str]
 """A function that makes a text from outside safe to show."""

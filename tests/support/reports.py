@@ -16,7 +16,7 @@ from robustness.measure.request import Request, study_conditions
 from robustness.measure.strength import Break
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_[x](y).png'
+HOSTILE = 'a</script><script>alert(1)</script><img src=x onerror="alert(2)">|`*_[x](y)$z$.png'
 SHARES = {"SqueezeNet": 0.3, "EfficientNetLite0": 0.6, "EfficientNetLite2": 0.85}
 
 
