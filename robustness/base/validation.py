@@ -177,9 +177,10 @@ def checked_json(kind: type[Kind], text: bytes, where: str = "") -> Kind:
 def read_json(kind: type[Kind], file: Path, most: int = 16 * 2**20) -> Kind | None:
     """The JSON ``file`` of at most ``most`` bytes as ``kind``; None if missing, invalid, a link."""
     try:
-        return checked_json(kind, read_regular(file, most, follow=False))
-    except (OSError, ParameterError):
+        record: Kind = _adapter(kind).validate_json(read_regular(file, most, follow=False))
+    except (OSError, ValidationError, ParameterError):  # the last by a check of the record itself
         return None
+    return record
 
 
 def read_object(file: Path, most: int = 4 * 2**20) -> dict[str, Any]:
