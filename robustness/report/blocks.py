@@ -436,14 +436,24 @@ def _has_predicted_classes(figures: RunFigures) -> bool:
     return not figures.run.score
 
 
+def _has_profile(figures: RunFigures) -> bool:
+    return bool(figures.run.manifest.spec.profiles)
+
+
 LABELS = Need("labels", _has_labels)
 PREDICTED_CLASSES = Need("predicted classes", _has_predicted_classes)
 TWO_MODELS = Need("two models", _has_several_models)
 ATTACKS = Need("attacks", _has_attacks)
+PROFILE = Need("a profile", _has_profile)
 
 
 def _statistics(figures: RunFigures) -> Any:
     return figures.statistics
+
+
+def all_figures(figures: RunFigures) -> RunFigures:
+    """Return ``figures`` as they are, for a question that computes nothing before its section."""
+    return figures
 
 
 COMPARE = "compare"

@@ -15,12 +15,13 @@ from robustness.measure.condition import Condition, physical, short
 from robustness.perturbations import REGISTRY
 from robustness.report.blocks import (
     LABELS,
+    PROFILE,
     Block,
     Map,
-    Need,
     Question,
     RunFigures,
     Text,
+    all_figures,
     model_label,
 )
 from robustness.report.maps import BandMap, MapRow, Strip, Tick, Tile
@@ -237,11 +238,6 @@ def _noun(perturbation: str) -> str:
     return in_sentence(REGISTRY[perturbation].label)
 
 
-def _all_figures(figures: RunFigures) -> RunFigures:
-    # The closing is not computed before a section needs it, as figures are asked for every run.
-    return figures
-
-
 def _blocks(figures: RunFigures) -> list[Block]:
     camera = profile_camera(figures.run.manifest.spec.profiles)
     last = closing(figures.statistics, camera)
@@ -250,16 +246,12 @@ def _blocks(figures: RunFigures) -> list[Block]:
     return [Text(last.sentence), last.picture()]
 
 
-def _has_profile(figures: RunFigures) -> bool:
-    return bool(figures.run.manifest.spec.profiles)
-
-
 CLOSING: Question[RunFigures] = Question(
     "closing",
     "Your camera",
     _blocks,
     "what its images cost, beside the hardest perturbation",
-    figures=_all_figures,
-    needs=(LABELS, Need("a profile", _has_profile)),
+    figures=all_figures,
+    needs=(LABELS, PROFILE),
 )
 """The last sentence on a run under a profile."""
