@@ -85,14 +85,14 @@ def _condition_texts(text: str) -> list[str]:
 
 def requested_run(options: argparse.Namespace) -> Path | None:
     """Return the folder of the run that --request names; None for a file or without --request."""
-    from robustness import runs
+    from robustness.runs import folder_of
 
     request_path = options.request
     if request_path is None or request_path.is_file():
         return None
     if request_path.suffix == ".toml" and not request_path.is_dir():
         return None  # a file that is missing, which its reader says better
-    return runs.folder_of(str(request_path), options.out)
+    return folder_of(str(request_path), options.out)
 
 
 def plan(options: argparse.Namespace, source: str | None) -> Plan:

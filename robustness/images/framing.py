@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness.base.errors import ParameterError, UnknownNameError
-from robustness.images.decoding import decode, read_file
+from robustness.images.decoding import decode, read_file, sample_bytes
 from robustness.images.pixels import Floats, from_uint8, to_uint8
 
 STUDY = "study"
@@ -381,6 +381,11 @@ def study_image(
 ) -> NDArray[np.float32]:
     """The study image of the image in ``data``; raises what ``decode`` and ``fit`` raise."""
     return fit(decode(data, name=name), framing)
+
+
+def timed_photograph(side: int) -> NDArray[np.float32]:
+    """The batch (1, ``side``, ``side``, 3) of a sample, for which passes are timed."""
+    return study_image(sample_bytes("chelsea"), Framing(side=side))[None]
 
 
 def _resized_lengths(size: tuple[int, int], framing: Framing) -> tuple[float, float]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,14 @@ from robustness.base.files import write_whole
 from robustness.base.turns import in_turns
 from robustness.base.validation import read_json
 from robustness.images.decoding import sample_bytes
-from robustness.images.framing import STUDY_FRAMING, STUDY_SIDE, Framing, read_file, study_image
+from robustness.images.framing import (
+    STUDY_FRAMING,
+    STUDY_SIDE,
+    Framing,
+    read_file,
+    study_image,
+    timed_photograph,
+)
 from robustness.models.classifier import Classifier
 from robustness.models.conversion import conversion
 from robustness.models.engine import F32, TENSORFLOW, Floats, chosen
@@ -43,9 +51,6 @@ from robustness.models.weights import digest, state
 TOLERANCE = 0.02
 """Largest difference of a probability from its reference. Right weights on another processor
 differ by less than 0.001; a wrong channel order, scale or mean differed by 0.03 or more."""
-
-PHOTOGRAPH = "chelsea"
-"""The sample that is timed."""
 
 OK: Literal["ok"] = "ok"
 MISSING: Literal["missing"] = "missing"
@@ -310,13 +315,6 @@ def _rounding(classifier: Classifier, images: Sequence[Floats]) -> float | None:
     return float(np.abs(rounded - exact).max())
 
 
-def single_pass(classifier: Classifier) -> Callable[[], object]:
-    """A function that has ``classifier`` predict one photograph of its own side."""
-    framing = Framing(side=classifier.side)
-    image = study_image(sample_bytes(PHOTOGRAPH), framing)[None]
-    return lambda: classifier(image)
-
-
 def pass_milliseconds(classifier: Classifier) -> float | None:
     """The median time of a pass over one image, in milliseconds; None if it is unknown.
 
@@ -325,7 +323,7 @@ def pass_milliseconds(classifier: Classifier) -> float | None:
     """
     call_seconds = classifier.call_seconds
     if call_seconds is None:
-        turns, _ = in_turns({"": single_pass(classifier)})
+        turns, _ = in_turns({"": partial(classifier, timed_photograph(classifier.side))})
         return statistics.median(turns[""])
     if not call_seconds:
         return None

@@ -29,11 +29,9 @@ from robustness.base.errors import RobustnessError, RunError
 from robustness.base.files import TEMPORARY, file_errors, file_lock
 from robustness.base.text import counted
 from robustness.base.turns import Pace, Unit, in_turns
-from robustness.images.decoding import sample_bytes
-from robustness.images.framing import Framing, study_image
+from robustness.images.framing import timed_photograph
 from robustness.measure.request import Request
 from robustness.measure.rows import plugin_digests, versions
-from robustness.models.check import PHOTOGRAPH, single_pass
 from robustness.models.classifier import Classifier
 from robustness.models.loaded import budget, needed
 from robustness.models.variant import Variant
@@ -108,7 +106,7 @@ def measure_latencies(spec: Request) -> tuple[Latencies, ...]:
             with contextlib.suppress(RobustnessError):
                 classifier = models.load(name, side=spec.framing_of(name).side)
                 if classifier.call_seconds is None:
-                    passes[name] = single_pass(classifier)
+                    passes[name] = partial(classifier, timed_photograph(classifier.side))
                     engines[name] = classifier.engine
                 elif classifier.call_seconds:
                     records.append(_latencies_of_calls(name, classifier))
@@ -187,7 +185,7 @@ def _remedy_tasks(spec: Request) -> dict[str, Callable[[], object]]:
     passes that a remedy needs, ``Chain.passes`` - 1, are not part of it.
     """
     side = max(framing.side for framing in spec.by_framing)
-    image = study_image(sample_bytes(PHOTOGRAPH), Framing(side=side))[None]
+    image = timed_photograph(side)
     tasks: dict[str, Callable[[], object]] = {}
     for chain in spec.remedies:
         opened = Chain(tuple(_with_open_gate(remedy) for remedy in chain.remedies))
