@@ -33,7 +33,7 @@ from robustness.base.files import expect_writable, write_file
 from robustness.base.options import changed, fields_of, options_of
 from robustness.base.text import join_names
 from robustness.datasets import NO_LABELS, ImageNetCTree
-from robustness.datasets.predictions import Predictions, read_predictions
+from robustness.datasets.predictions import SCORE, Predictions, cell_text, read_predictions
 from robustness.hardening import Hardening, Settings, check_name
 from robustness.matching import Match, MatchSettings
 from robustness.matching import domain as matching_domain
@@ -907,6 +907,9 @@ def _predictions_of_frame(table: Any) -> Predictions:
     """Return the predictions in a frame of pandas; paths in it are relative to this folder."""
     try:
         frame: pd.DataFrame = table.reset_index(drop=True)
+        if list(frame.columns).count(SCORE) == 1 and frame[SCORE].dtype == object:
+            # Texts among numbers, as a file would have them: its reader names the row.
+            frame[SCORE] = frame[SCORE].map(cell_text)
         rows = pa.Table.from_pandas(frame, preserve_index=False)
     except (TypeError, ValueError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]

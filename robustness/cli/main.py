@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 from robustness import __version__
 from robustness.base import workers
 from robustness.base.errors import ModelWarning, RobustnessError
-from robustness.base.text import did_you_mean, visible
+from robustness.base.text import did_you_mean, nearest, visible
 from robustness.cli import dashboard, domain, evaluate, images, models, runs, tasks
 from robustness.cli.console import LISTS, MODELS, OutputError, Parsers, remark
 
@@ -85,18 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parsed(words: list[str]) -> argparse.Namespace:
     """Parse ``words`` into options; exits with a sentence if they are not understood."""
-    parser = _parser(words)
-    options, unknown = parser.parse_known_args(words)
-    if unknown:
-        hint = _comma_hint(words, unknown[0])
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-    return options
+    return _parser(words).parse_args(words)
 
 
-def _comma_hint(words: list[str], unknown: str) -> str:
+def _comma_hint(words: Sequence[str], unknown: str) -> str:
     """Return a hint that values need commas, if ``unknown`` may be a value of a list; else ""."""
-    if unknown.startswith("-"):
-        return ""
     words_before = words[: words.index(unknown)]
     flags = [word.partition("=")[0] for word in words_before]
     lists = [flag for flag in flags if flag in LISTS]
@@ -160,6 +154,19 @@ class _Parser(argparse.ArgumentParser):
             names = [str(choice) for choice in choices]
             hint = did_you_mean(str(value), names)
             raise argparse.ArgumentError(action, f"there is no {value!r}. {hint}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # The parser of a command is asked first, which knows the options that were meant.
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            if unknown[0].startswith("-"):
+                flag = unknown[0].partition("=")[0]
+                similar = nearest(flag, re.findall(r"--[a-z][a-z-]*", self.format_help()))
+                hint = f". Did you mean {similar[0]!r}?" if similar else ""
+            else:
+                hint = _comma_hint(args, unknown[0])
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")

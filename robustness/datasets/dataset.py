@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from robustness.base.errors import LabelError, ParameterError
-from robustness.base.text import folded, nearest
+from robustness.base.text import folded, nearest, visible
 from robustness.images.decoding import ACCEPTED_EXTENSIONS
 from robustness.models.record import Labels
 
@@ -202,7 +202,7 @@ def entry_class_indices(
             if all(lookup[text] is None for lookup in lookups.values()):
                 strangers.append(text)
         if strangers:
-            raise _no_class(strangers, label_sets)
+            raise _no_class(strangers, label_sets, _place_of(strangers[0], dataset))
     return {key: tuple(lookup[text] for text in texts) for key, lookup in lookups.items()}
 
 
@@ -255,7 +255,15 @@ def _folder_name(entry: Entry, depth: int) -> str | None:
     return entry.folders[depth]
 
 
-def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelError:
+def _place_of(label: str, dataset: Dataset) -> str:
+    """Where ``label`` first stands, as a clause; "" for a folder, which has its name."""
+    for entry, text in zip(dataset.entries, dataset.label_texts(), strict=True):
+        if text == label:
+            return f" (first: {visible(entry.name)})"
+    return ""
+
+
+def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels], place: str) -> LabelError:
     examples = ", ".join(repr(text) for text in strangers[:3])
     if len(strangers) > 3:
         examples += f" and {len(strangers) - 3} more"
@@ -272,7 +280,7 @@ def _no_class(strangers: Sequence[str], label_sets: Sequence[Labels]) -> LabelEr
     verb = "is not a class" if len(strangers) == 1 else "are not classes"
     titles = " or ".join(dict.fromkeys(labels.title for labels in label_sets))
     return LabelError(
-        f"{examples} {verb} of {titles}: expected the index, synset or name of a "
+        f"{examples} {verb} of {titles}{place}: expected the index, synset or name of a "
         f"class for each subfolder or label.{question} Images without classes need no labels.",
         hint="Name models of these classes in --models (for export: the classes in --class-names). "
         "Or use --labels known to evaluate these without a class, or --labels none.",

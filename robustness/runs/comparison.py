@@ -30,7 +30,7 @@ from robustness.measure.rows import (
     stored,
 )
 from robustness.metrics.scores import RESCALED
-from robustness.runs.manifest import Manifest
+from robustness.runs.manifest import OF_TABLE, Manifest
 from robustness.runs.run import Run
 from robustness.statistics.grid import Grid, effects, part_of
 from robustness.statistics.pairs import changes
@@ -596,6 +596,8 @@ def _weight_notes(before: Mapping[str, str], after: Mapping[str, str]) -> list[s
     descriptions = []
     for name, digest in before.items():
         other_digest = after.get(name, digest)
+        if digest.startswith(OF_TABLE) or other_digest.startswith(OF_TABLE):
+            continue  # it tells the rows, which differ, and not the model
         old = digest.removeprefix("sha256:")[:8]
         new = other_digest.removeprefix("sha256:")[:8]
         if old != new:

@@ -49,7 +49,7 @@ from robustness.perturbations import REGISTRY as PERTURBATIONS
 from robustness.perturbations import check_seed
 from robustness.perturbations.record import GEOMETRIC
 from robustness.runs.engines import REGISTRY, Chunk, Engine, ImageRecord, Workload
-from robustness.runs.manifest import Classes, ScoreRecord
+from robustness.runs.manifest import OF_TABLE, Classes, ScoreRecord
 from robustness.runs.planning import MAX_BATCH, Plan, check_limit, record_of
 
 ENGINE = "predictions"
@@ -593,7 +593,7 @@ def _request(
     framing = check_framing(Framing(fit, side))
     seed = check_seed(_whole_number(predictions, "seed", 0))
     return Request(
-        models=tuple((name, f"predictions:{predictions.content}") for name in predictions.models),
+        models=tuple((name, f"{OF_TABLE}{predictions.content}") for name in predictions.models),
         conditions=conditions,
         framings=tuple((name, framing) for name in predictions.models),
         seed=seed,

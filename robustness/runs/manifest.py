@@ -45,6 +45,10 @@ MAX_PICTURES = 2**31 - 1
 MAX_TEXT = 4096
 """Characters of a name."""
 
+OF_TABLE = "predictions:"
+"""How the digest of a model begins whose predictions or scores came in a table: that of the table
+follows."""
+
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Word = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, le=2**63)]

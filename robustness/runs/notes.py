@@ -23,7 +23,7 @@ MAX_TITLE = 120
 MAX_TAGS = 200
 MAX_NOTE = 2000
 
-LimitName = Literal["max_loss", "min_consistency"]
+LimitName = Literal["max_loss", "min_consistency", "min_score"]
 
 _MAX_REASON = 4096
 _MAX_BYTES = 2**20

@@ -169,7 +169,8 @@ def test_a_place_that_cannot_be_written_is_refused(refused: Refused, tmp_path: P
         (["predict", COFFEE, "--models", " , "], "expected names"),
         (["study", COFFEE, "--perturbations", ""], "expected names"),
         (["guess"], "guess"),
-        (["perturbations", "--jsonn"], "--jsonn"),
+        (["perturbations", "--jsonn"], "--jsonn. Did you mean '--json'?"),
+        (["runs", "compare", "A", "B", "--jsonn"], "see python -m robustness runs compare --help"),
         (
             ["evaluate", ".", "--models", "A", "B"],
             ": B; separate the values of --models with commas",

@@ -189,7 +189,7 @@ def test_a_bad_row_is_told_in_one_sentence_with_its_number(case: str, kind: str)
 def test_labels_are_of_the_classes_that_a_model_calls_so() -> None:
     mine = Labels("mine", ("hammerhead", "tench"))
     dataset = open_rows(VisionData(rows(), CLASSES))
-    with pytest.raises(LabelError, match="'goldfish' is not a class"):
+    with pytest.raises(LabelError, match=r"'goldfish' is not a class of mine \(first: row 1\)"):
         entry_class_indices(dataset, [mine])
     dataset.select(limit=1)
     assert entry_class_indices(dataset, [mine])[mine.key] == (1,)

@@ -150,6 +150,7 @@ def test_a_gate_and_a_comparison_judge_the_score(
     assert len(losses) == IMAGES
     assert score_changes(run, other, "small", "") == ([], [])
     assert "perturbed IoU" in report.of_comparison(comparison).answers[0][1]
+    assert comparison.notes == ()
     with pytest.raises(ParameterError, match="got IoU and F1"):
         rb.compare(run, rb.evaluate_predictions(scored(table, name="F1")))
 
@@ -183,6 +184,10 @@ def test_perturbations_that_move_pixels_count_only_where_the_truth_moved(
         (
             lambda t: t.assign(score=["0.5", "good", *["0.5"] * (len(t) - 2)]),
             r"got 'good' in row 2 \(image 00, fog=0.2, small\)",
+        ),
+        (
+            lambda t: t.assign(score=["n/a", *t["score"][1:]]),
+            r"got 'n/a' in row 1 \(image 00, clean, small\)",
         ),
         (
             lambda t: pd.concat([t, t[2:4]]),

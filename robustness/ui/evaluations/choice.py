@@ -58,7 +58,7 @@ def show(run: Run, figures: RunFigures, entry: Listed) -> RunFigures:
             with st.popover("Limits", icon=":material/rule:"):
                 st.caption("Limits each model must meet")
                 limits.take_limits(run.folder)
-                limits.limits_input(run.folder, has_scores=bool(run.score))
+                limits.limits_input(run.folder, score=run.score)
             table.comparison_input(entry.folder.parent, [entry.folder.name])
             report_button(partial(report_run.of_figures, RunFigures(figures.analysis)), run.id)
             if run.manifest.spec.domain is not None:

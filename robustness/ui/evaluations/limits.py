@@ -77,18 +77,20 @@ def store_limits(folder: Path) -> None:
     notes.update(folder, limits=limits, baseline=_baseline_id() if limits else "")
 
 
-def limits_input(folder: Path | None = None, *, has_scores: bool = False) -> None:
+def limits_input(folder: Path | None = None, *, score: str = "") -> None:
     """Draw the baseline, two limits, and the upload of a budget, which replaces them.
 
     Changes are stored with the run in ``folder``; None in the form of a run that is not begun. A
-    run that ``has_scores`` in place of predictions has no consistency to limit.
+    run of a ``score`` in place of predictions limits its mean, and has no consistency.
     """
     save = None if folder is None else partial(do, store_limits, folder)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _baseline_input(folder)
         for key, label in LIMITS.items():
-            if has_scores and key == "min_consistency":
+            if key == ("min_consistency" if score else "min_score"):
                 continue
+            if key == "min_score":
+                label = f"Min perturbed {plain(score)}, %"
             st.number_input(
                 label,
                 min_value=0.0,
@@ -141,6 +143,7 @@ def budget() -> gate.Budget | None:
     percentages = {
         "max_regression": st.session_state.get("max_loss"),
         "min_consistency": st.session_state.get("min_consistency"),
+        "min_accuracy": st.session_state.get("min_score"),
     }
     rules = []
     for name, percentage in percentages.items():

@@ -80,6 +80,7 @@ def chosen() -> list[str]:
 LIMITS = {
     "max_loss": "Largest acceptable loss, points",
     "min_consistency": "Min consistency, %",
+    "min_score": "Min perturbed score, %",
 }
 """The limits of a release by their parameters in the link; they belong to one run."""
 

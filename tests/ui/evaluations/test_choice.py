@@ -79,7 +79,10 @@ def test_pages_of_a_run_of_scores_name_the_score(
     app = pages.run(page, run=run.id)
     labels = [each.label for each in app.number_input]
     assert "Min IoU on originals, %" in labels
+    assert "Min perturbed IoU, %" in labels
     assert not [label for label in labels if "consistency" in label or "accuracy" in label]
+    app.number_input(key="min_score").set_value(50.0).run()
+    assert "Release fails" in html(app)
     app = pages.run(page, run=run.id, present="true", slide="2")
     assert "IoU kept by 0 of 2 models." in html(app)
     app = pages.run(page, run=run.id, present="true", slide="3")
