@@ -622,9 +622,24 @@ CLIP = ModelFormat(
 """A folder of transformers with an image encoder and a text encoder, which torch exports."""
 
 
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
+
+OPEN_CLIP = ModelFormat(
+    "CLIP of open_clip",
+    "",
+    is_graph=False,
+    files=(OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, *CLIP.files[2:]),
+)
+"""The same as ``CLIP``, as open_clip writes it."""
+
+ZERO_SHOT = (CLIP, OPEN_CLIP)
+"""The formats of models that take any list of classes."""
+
+
 def is_clip(folder: Path) -> bool:
     """Whether ``folder`` holds a CLIP model, going by its configuration."""
-    return model_type(folder) == "clip"
+    return model_type(folder) == "clip" or os.path.isfile(folder / OPEN_CLIP_CONFIG)
 
 
 def templates_problem(path: Path | None) -> str:
@@ -678,8 +693,10 @@ def format_of(path: Path) -> ModelFormat:
     """The format of the file or folder ``path``, by its name; Keras for an unknown ending."""
     # Unlike methods of Path, those of os.path are False for a path that may not be entered.
     if os.path.isdir(path):
-        if is_clip(path):
+        if model_type(path) == "clip":
             return CLIP
+        if is_clip(path):
+            return OPEN_CLIP
         return SAVED_MODEL
     for model_format in FORMATS:
         if model_format.ending == path.suffix.lower():

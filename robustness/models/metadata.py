@@ -19,7 +19,7 @@ from robustness.base.text import folded
 from robustness.base.validation import read_object
 from robustness.images.framing import PIL, Framing, check_framing
 from robustness.models.catalogue import CAFFE, INSIDE_MODEL, MINUS_ONE_TO_ONE, TORCH
-from robustness.models.formats import CONFIG, Quantisation, format_of
+from robustness.models.formats import CONFIG, OPEN_CLIP_CONFIG, Quantisation, format_of
 from robustness.models.graph import SIGMOID, FileFacts, Shape
 from robustness.models.record import Normalisation, imagenet
 
@@ -51,6 +51,11 @@ PROCESSOR = "processor_config.json"
 """Where newer transformers write the preprocessing, beside that of texts."""
 
 _TIMM_FITS = {"center": "crop", "squash": "squash", "border": "letterbox"}
+_OPEN_CLIP_FITS = {"shortest": "crop", "squash": "squash", "longest": "letterbox"}
+_OPEN_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_OPEN_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""OpenAI's, which open_clip takes where a folder states none."""
+
 _LEAST_SQUASHED_SIDE = 384
 """From this side on, ConvNeXT's processor resizes whole images, whatever its ``crop_pct``."""
 
@@ -235,6 +240,8 @@ def _statements(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
         preprocessor, name = _read_preprocessor(path.parent)
         yield hugging_face_entry(preprocessor), name
     with suppress(Exception):
+        yield open_clip_entry(read_object(path.parent / OPEN_CLIP_CONFIG)), OPEN_CLIP_CONFIG
+    with suppress(Exception):
         config: dict[str, Any] = {}
         for key, text in format_of(path).metadata(path):
             if text[:1] in "[{0123456789":
@@ -312,6 +319,28 @@ def hugging_face_entry(config: Mapping[str, Any]) -> dict[str, Any]:
     with suppress(Exception):
         if config.get("do_resize", True):
             entry.update(_framing_keys(_hugging_face_framing(config)))
+    return entry
+
+
+def open_clip_entry(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that an ``open_clip_config.json`` tells, as open_clip's evaluation reads it."""
+    entry: dict[str, Any] = {}
+    stated = config.get("preprocess_cfg", {})
+    with suppress(Exception):  # it may hold anything
+        mean = stated.get("mean", _OPEN_CLIP_MEAN)
+        std = stated.get("std", _OPEN_CLIP_STD)
+        entry["normalisation"] = _normalisation(1.0, mean, std)
+    with suppress(Exception):
+        grey = int(stated.get("fill_color", 0))
+        framing = Framing(
+            fit=_OPEN_CLIP_FITS[stated.get("resize_mode", "shortest")],
+            side=int(config["model_cfg"]["vision_cfg"].get("image_size", 224)),
+            crop_pct=1.0,
+            interpolation=stated.get("interpolation", "bicubic"),
+            resize=PIL,
+            padding=(grey, grey, grey),
+        )
+        entry.update(_framing_keys(framing))
     return entry
 
 

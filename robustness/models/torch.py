@@ -367,10 +367,7 @@ def read_hugging_face(folder: Path, network_type: str, kind: str) -> tuple[Any, 
     for name in ("transformers", "torch"):
         package(name)  # that one is missing is no fault of the folder
     weights = folder / SAFETENSORS
-    if not weights.is_file():
-        raise WeightsError(f"{folder} has no {SAFETENSORS}: save the model as safetensors.")
-    _check_size(weights)
-    _check_header(weights)
+    check_safetensors(weights)
     try:
         config, network, missing_tensors = _read_safely(folder, weights, network_type)
     except Exception as error:  # it raises anything for a folder that is none
@@ -399,29 +396,47 @@ def _read_safely(folder: Path, weights: Path, network_type: str) -> tuple[Any, A
     torch = package("torch")
     factory = getattr(transformers, network_type)
     local = {"local_files_only": True, "trust_remote_code": False}
-    for value in json_values(read_object(folder / CONFIG)):
-        if isinstance(value, int) and value > _LARGEST_NUMBER:  # its network would never end
-            raise WeightsError(
-                f"expected numbers of at most {_LARGEST_NUMBER:,} in {CONFIG}, got {value:,}"
-            )
-    with offline(), _at_most_parts(torch):
+    check_numbers(folder / CONFIG)
+    with offline(), at_most_parts(torch):
         config = transformers.AutoConfig.from_pretrained(str(folder), **local)
         if config.model_type == "timm_wrapper":
             _check_timm(config.architecture, config.model_args)
         with torch.device("meta"):  # takes no memory
             network = factory.from_config(config)
-        parameter_count = sum(parameter.numel() for parameter in network.parameters())
-        if parameter_count > weights.stat().st_size:  # a parameter takes a byte at least
-            raise WeightsError(
-                f"its {CONFIG} describes {parameter_count:,} parameters, more than {SAFETENSORS} "
-                "holds"
-            )
+        check_parameters(network, weights, CONFIG)
         if int(transformers.__version__.partition(".")[0]) >= 5:
             local["use_kernels"] = False  # layers from the hub, in place of those of the network
         network, report = factory.from_pretrained(
             str(folder), config=config, use_safetensors=True, output_loading_info=True, **local
         )
     return config, network, sorted(report["missing_keys"])
+
+
+def check_safetensors(path: Path) -> None:
+    """Raises ``WeightsError`` where ``path`` is missing or too large to be read."""
+    if not path.is_file():
+        raise WeightsError(f"{path.parent} has no {path.name}: save the model as safetensors.")
+    _check_size(path)
+    _check_header(path)
+
+
+def check_numbers(config: Path) -> None:
+    """Raises ``WeightsError`` for numbers in ``config`` whose network would never end."""
+    for value in json_values(read_object(config)):
+        if isinstance(value, int) and value > _LARGEST_NUMBER:
+            raise WeightsError(
+                f"expected numbers of at most {_LARGEST_NUMBER:,} in {config.name}, got {value:,}"
+            )
+
+
+def check_parameters(network: Any, weights: Path, config_name: str) -> None:
+    """Raises ``WeightsError`` where ``network`` has more parameters than ``weights`` can hold."""
+    parameter_count = sum(parameter.numel() for parameter in network.parameters())
+    if parameter_count > weights.stat().st_size:  # a parameter takes a byte at least
+        raise WeightsError(
+            f"its {config_name} describes {parameter_count:,} parameters, more than "
+            f"{weights.name} holds"
+        )
 
 
 @contextmanager
@@ -442,7 +457,7 @@ def offline() -> Iterator[None]:
 
 
 @contextmanager
-def _at_most_parts(torch: Any) -> Iterator[None]:
+def at_most_parts(torch: Any) -> Iterator[None]:
     """A network of more than ``_MOST_PARTS`` that this thread builds raises ``WeightsError``."""
     building_thread = threading.get_ident()
     part_count = 0

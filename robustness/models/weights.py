@@ -47,7 +47,7 @@ from robustness.base.files import (
     version,
 )
 from robustness.base.text import counted, in_bytes
-from robustness.models.formats import CLIP, MAX_BYTES, all_files, is_quantised
+from robustness.models.formats import MAX_BYTES, ZERO_SHOT, all_files, is_quantised
 from robustness.models.record import OFFLINE, OWN, REGISTRY, STUDY, ModelRecord, UserFile, Weights
 
 SUMS = "SHA256SUMS"
@@ -242,7 +242,7 @@ def _own_digest(record: ModelRecord, file: UserFile) -> str:
         use.append("not rescaled")
     if file.variant:
         use.append(file.variant)
-    if record.weights.format is CLIP:
+    if record.weights.format in ZERO_SHOT:
         use.append((file.templates, record.labels().key))
     use_digest = hashlib.sha256(repr(tuple(use)).encode()).hexdigest()[:8]
     content = file.content or files_digest(all_files(file.path))

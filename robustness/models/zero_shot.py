@@ -1,4 +1,4 @@
-"""Zero-shot classifiers: a CLIP folder of transformers, with any list of classes.
+"""Zero-shot classifiers: a CLIP folder of transformers or open_clip, with any list of classes.
 
 The network is the image encoder and a matrix with a column for each class, which the text encoder
 computes once: Radford et al., *Learning Transferable Visual Models From Natural Language
@@ -30,12 +30,17 @@ from robustness.models.engine import Floats, first_line
 from robustness.models.formats import (
     CLIP,
     CONFIG,
+    OPEN_CLIP_CONFIG,
+    OPEN_CLIP_WEIGHTS,
     SAFETENSORS,
     TOKENIZER,
     VOCABULARY,
+    ZERO_SHOT,
     all_files,
+    format_of,
 )
 from robustness.models.metadata import shape_of, size_of, stated_entry
+from robustness.models.open_clip import read_open_clip
 from robustness.models.python import LiveModel
 from robustness.models.record import TEMPLATE, ModelRecord, UserFile
 from robustness.models.sources import user_file
@@ -63,17 +68,18 @@ _LARGEST_MATRIX = 2**30  # bytes
 
 def folder_facts(folder: Path) -> Mapping[str, Any]:
     """What the CLIP ``folder`` tells of itself, as ``conversion.describe_file`` does of a file."""
+    model_format = format_of(folder)
     entry, sources = stated_entry(folder / SAFETENSORS)
     entry["templates"] = [TEMPLATE]
     sources["templates"] = "the default"
     shape = None
     with suppress(Exception):  # it may hold anything
-        shape = shape_of(read_object(folder / CONFIG)["vision_config"].get("image_size", 224))
+        shape = shape_of(_vision_values(folder).get("image_size", 224))
     if shape is not None:
         entry["input_size"] = size_of(*shape)
-        sources["input_size"] = CONFIG
+        sources["input_size"] = model_format.files[0]
     return {
-        "format": CLIP.name,
+        "format": model_format.name,
         "entry": entry,
         "told_by": sources,
         "outputs": None,
@@ -82,12 +88,22 @@ def folder_facts(folder: Path) -> Mapping[str, Any]:
     }
 
 
+def _vision_values(folder: Path) -> Mapping[str, Any]:
+    """The part of the configuration of the CLIP ``folder`` that describes its image encoder."""
+    values: Mapping[str, Any]
+    if format_of(folder) is CLIP:
+        values = read_object(folder / CONFIG)["vision_config"]
+    else:
+        values = read_object(folder / OPEN_CLIP_CONFIG)["model_cfg"]["vision_cfg"]
+    return values
+
+
 def convert(record: ModelRecord, side: int, target: Path) -> Conversion:
     """Do as ``inspect_and_convert``; a CLIP folder is exported first.
 
     Raises ``ParameterError`` where a package for that is missing.
     """
-    if record.weights.format is not CLIP:
+    if record.weights.format not in ZERO_SHOT:
         return inspect_and_convert(record, side, target)
     try:
         return _exported(record, side, target)
@@ -134,12 +150,16 @@ def open_zero_shot(record: ModelRecord) -> LiveModel:
     names = record.labels().names
     _check_prompts(record.name, len(names), len(file.templates))
     _check_tokenizer(file.path)
-    config, clip = read_hugging_face(file.path, "AutoModel", "a CLIP model")
+    model_format = format_of(file.path)
+    if model_format is CLIP:
+        config, clip = read_hugging_face(file.path, "AutoModel", "a CLIP model")
+    else:
+        config, clip = read_open_clip(file.path)
     sides = shape_of(config.vision_config.image_size)
     if sides != record.shape:
         raise WeightsError(
             f"{record.name}: expected input_size = {config.vision_config.image_size}, as its "
-            f"{CONFIG} says, got {record.input_text}."
+            f"{model_format.files[0]} says, got {record.input_text}."
         )
     clip = clip.float().eval()
     matrix = _text_matrix(file.path, clip, names, file.templates)
@@ -187,9 +207,9 @@ def _check_tokenizer(folder: Path) -> None:
         raise WeightsError(
             f"{folder} has no tokenizer: expected {TOKENIZER}, or {' and '.join(VOCABULARY)}."
         )
-    for name in CLIP.files:
+    for name in format_of(folder).files:
         path = folder / name
-        if name != SAFETENSORS and path.exists():
+        if name not in (SAFETENSORS, OPEN_CLIP_WEIGHTS) and path.exists():
             with file_errors(f"{path} is not loaded", kind=WeightsError):
                 require_regular(path, _LARGEST_TOKENIZER)
 

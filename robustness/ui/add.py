@@ -19,7 +19,7 @@ from robustness.base.text import counted, plain, share, some
 from robustness.images.framing import FITS, INTERPOLATIONS, MIN_SHARE, STUDY
 from robustness.models import own
 from robustness.models.describe import UNDECIDED, Description, model_file, name_of, propose
-from robustness.models.formats import CLIP, ENDINGS, FORMATS, is_saved_model
+from robustness.models.formats import ENDINGS, FORMATS, ZERO_SHOT, is_saved_model
 from robustness.models.metadata import IMAGENET
 from robustness.models.record import TEMPLATE, check_class_names, imagenet
 from robustness.models.trials import USUAL, clearly_better
@@ -426,7 +426,7 @@ def _fields(file: Description, description: Description, form: _Form) -> None:
         if problem:
             _say_problem(f"Name: {problem}.")
         _classes_field(description, form, is_named="labels" in file.sources)
-        if file.format == CLIP.name:
+        if file.format in [model_format.name for model_format in ZERO_SHOT]:
             _templates_field(file, form)
         if "input_size" not in file.sources:
             _input_size_field(file, form)

@@ -21,7 +21,7 @@ from robustness.models.check import (
     last_check,
     limitations,
 )
-from robustness.models.formats import CLIP
+from robustness.models.formats import ZERO_SHOT
 from robustness.models.metadata import value_of
 from robustness.models.own import as_toml
 from robustness.models.weights import (
@@ -286,7 +286,7 @@ def _preparation(record: models.ModelRecord) -> list[tuple[str, str]]:
         text += f", from {accuracy.normalisation}"
     rows = [("Normalisation", text), ("Images", record.framing.text)]
     file = record.weights.own
-    if file and record.weights.format is CLIP:
+    if file and record.weights.format in ZERO_SHOT:
         rows.append(("Templates", "\n".join(file.templates)))
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from robustness import api, models
 from robustness.base.errors import ParameterError, RobustnessError, WeightsError
@@ -20,7 +22,7 @@ from robustness.images.pixels import to_uint8
 from robustness.models import zero_shot
 from robustness.models.heat_map import heat_maps
 from robustness.models.loaded import LOADED
-from tests.support.clip_folder import SCALE, SIDE, write_clip
+from tests.support.clip_folder import SCALE, SIDE, write_clip, write_open_clip
 from tests.support.large_files import terabyte
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
@@ -44,8 +46,10 @@ def clip(made: Path, tmp_path: Path) -> Path:
 
 def images() -> Any:
     framing = Framing(side=SIDE)
-    names = ("chelsea", "coffee", "rocket")
-    return np.stack([study_image(sample_bytes(name), framing) for name in names])
+    return np.stack([study_image(sample_bytes(name), framing) for name in SAMPLES])
+
+
+SAMPLES = ("chelsea", "coffee", "rocket")
 
 
 def expected(folder: Path, pixels: Any, templates: tuple[str, ...]) -> Any:
@@ -88,6 +92,38 @@ def test_probabilities_are_those_of_transformers(made: Path, templates: tuple[st
     gradient = classifier.gradients(pixels[:1], np.zeros(1, np.int32), np.full(1, -1, np.int32))
     assert gradient.gradient.any()
     assert heat_maps(classifier, pixels[:1], 0).cells == (4, 4)
+
+
+def test_probabilities_are_those_of_open_clip(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    library = pytest.importorskip("open_clip", reason="open_clip is not installed")
+    network = write_open_clip(tmp_path)
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    tokenizer = transformers.CLIPTokenizerFast.from_pretrained(tmp_path)
+    _, _, preprocess = library.create_model_and_transforms(f"local-dir:{tmp_path}")
+    api.add_model("pets", tmp_path, labels=NAMES, templates=TEMPLATES)
+    with torch.inference_mode():
+        rows = []
+        for name in NAMES:
+            prompts = [template.format(name) for template in TEMPLATES]
+            tokens = tokenizer(prompts, padding="max_length", max_length=77, return_tensors="pt")
+            tokens = tokens["input_ids"]
+            rows.append(network.encode_text(tokens, normalize=True).mean(0))
+        texts = torch.nn.functional.normalize(torch.stack(rows))
+        whole = [Image.open(io.BytesIO(sample_bytes(name))).convert("RGB") for name in SAMPLES]
+        seen = network.encode_image(torch.stack([*map(preprocess, whole)]), normalize=True)
+        theirs = (network.logit_scale.exp() * seen @ texts.T).softmax(1).numpy()
+    framing = models.REGISTRY["pets"].framing
+    pixels = np.stack([study_image(sample_bytes(name), framing) for name in SAMPLES])
+    np.testing.assert_allclose(
+        models.load("pets", side=SIDE)(pixels).probabilities, theirs, atol=1e-4
+    )
+    assert np.ptp(theirs, axis=0).min() > 1e-3, "the images are told apart"
+    config = json.loads((tmp_path / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["timm_model_name"] = "vit_base_patch16_siglip_224"
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"plain vision and text .* got timm_model_name"):
+        api.add_model("siglip", tmp_path, labels=NAMES)
 
 
 def test_another_list_of_labels_is_another_description(

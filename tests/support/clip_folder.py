@@ -1,10 +1,12 @@
-"""A tiny CLIP with random weights and a tokenizer of its own, as transformers save them."""
+"""A tiny CLIP with random weights and a tokenizer of its own, as its libraries save them."""
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +39,33 @@ def write_clip(folder: Path) -> None:
         size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
     )
     processor.save_pretrained(folder)
+
+
+def write_open_clip(folder: Path) -> Any:
+    """The same for open_clip, with its activations; returns the network of open_clip."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    library = pytest.importorskip("open_clip", reason="open_clip is not installed")
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    size = {"width": 32, "layers": 2}
+    config = {
+        "embed_dim": 16,
+        "quick_gelu": True,
+        "vision_cfg": {**size, "image_size": SIDE, "patch_size": 8, "head_width": 8},
+        "text_cfg": {**size, "vocab_size": _write_tokenizer(folder), "heads": 4},
+    }
+    torch.manual_seed(0)
+    network = library.model.CLIP(**copy.deepcopy(config)).eval()
+    with torch.no_grad():
+        network.logit_scale.fill_(math.log(4))  # none of its random classes takes all
+        for parameter in network.parameters():
+            if parameter.ndim == 1:  # biases begin at 0, where one for another would not show
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    safetensors.save_file(network.state_dict(), folder / "open_clip_model.safetensors")
+    stated = {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.26, 0.27]}
+    text = json.dumps({"model_cfg": config, "preprocess_cfg": stated})
+    (folder / "open_clip_config.json").write_text(text, encoding="utf-8")
+    return network
 
 
 def _write_tokenizer(folder: Path) -> int:
