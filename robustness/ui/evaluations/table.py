@@ -61,6 +61,7 @@ _TITLE = "run title"
 _CLICKED = "run clicked"
 _WITH = "compare with"
 _WITH_PIXELS = 200
+_STATE_PIXELS = 140
 _DIFFERS_PIXELS = 280
 _MODEL_PIXELS = 140
 _ROW = 35
@@ -251,7 +252,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
                 key=_TITLE,
                 width="medium",
             ),
-            "State": st.column_config.TextColumn(width="medium"),
+            "State": st.column_config.TextColumn(width=_STATE_PIXELS),
             "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
             "Differs": st.column_config.TextColumn(
                 help="From the baseline." if pinned in listed else "From the run before.",
