@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustness.gate.budget import BREAKING, LIMITS, Budget, described, read_budget
+from robustness.gate.budget import BREAKING, LIMITS, Budget, described, read_budget, titled
 from robustness.gate.formats import as_dict, headline, junit, markdown
 from robustness.gate.gate import Check, check, exclusions, rule_out
 from robustness.statistics.limits import BROKEN, KEPT, NOT_SHOWN, UNTESTED
@@ -25,4 +25,5 @@ __all__ = [
     "markdown",
     "read_budget",
     "rule_out",
+    "titled",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.base.errors import ParameterError
-from robustness.base.text import counted, figure_text, format_figure, some
+from robustness.base.text import counted, figure_text, format_figure, points, some
 from robustness.gate.budget import (
     ACCEPTING,
     ATTACK,
@@ -51,6 +51,9 @@ Entry = Mapping[str, Any]
 
 LABEL_FREE = {"consistency", "flip_rate"}
 """Figures that need no labels."""
+
+_LOSSES = {*REGRESSIONS, "max_accuracy_drop"}
+"""Limits on a difference of two shares."""
 
 _NAMED = 2
 """Limits, and conditions of each, that the reason why a model is ruled out names."""
@@ -112,10 +115,13 @@ class Verdict:
 
     @property
     def limit_text(self) -> str:
-        """The limit in the unit of the figure: a strength, or a percentage."""
+        """The limit in the unit of the figure: a strength, points of a loss, or a percentage."""
         if self.limit == BREAKING:
             return f"{self.wanted:g}"
-        return f"{100 * self.wanted:g}%"
+        percentage = f"{100 * self.wanted:g}"
+        if self._is_loss:
+            return counted(percentage, "point")
+        return f"{percentage}%"
 
     @property
     def figure_text(self) -> str:
@@ -131,11 +137,19 @@ class Verdict:
             return "not tested"
         if self.value is None:
             return "no threshold"
-        value = format_figure(self.value, ".1%")
-        bounds = in_brackets(flat({}, "value", fields), "value")
+        if self._is_loss:
+            value = counted(_loss(self.value), "point")
+            bounds = in_brackets(flat({}, "value", fields), "value", _loss)
+        else:
+            value = format_figure(self.value, ".1%")
+            bounds = in_brackets(flat({}, "value", fields), "value")
         if not bounds:
             bounds = f" (fewer than {FEWEST} images: no interval)"
         return f"{value}{self._denominator_text}{bounds}"
+
+    @property
+    def _is_loss(self) -> bool:
+        return self.limit in _LOSSES
 
     @property
     def _denominator_text(self) -> str:
@@ -147,6 +161,10 @@ class Verdict:
         if self.of in LABEL_FREE and self.limit in FIGURES and self.perturbation in ATTACKS:
             return " of predictions to break"
         return ""
+
+
+def _loss(value: float) -> str:
+    return points(value, ".1f")
 
 
 @dataclass(frozen=True)

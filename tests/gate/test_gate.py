@@ -288,7 +288,9 @@ def test_a_run_must_not_be_worse_than_the_baseline(tmp_path: Path) -> None:
     assert outcomes(found) == {"fog 0.2": KEPT, "fog 0.6": KEPT, "fog 1": BROKEN}
     worse = {verdict.strength: verdict for verdict in found.verdicts}[1.0]
     assert worse.value == pytest.approx(0.2)
-    assert "20.0%" in worse.sentence
+    assert worse.sentence.startswith("20.0 points (")
+    assert worse.limit_text == "5 points"
+    assert "%" not in worse.sentence, "of what is lost, a percentage could be a share"
 
 
 def test_equal_answers_of_other_weights_are_as_sure_as_there_are_pictures(tmp_path: Path) -> None:
