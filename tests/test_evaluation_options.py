@@ -22,9 +22,11 @@ from robustness.base.errors import ParameterError
 from robustness.base.options import changed, fields_of
 from robustness.cli import request
 from robustness.measure.options import ConditionOptions, ImageOptions, RunOptions
+from robustness.models.variant import variants_of
+from robustness.remedies import parse
 from robustness.runs.manifest import Manifest, read
 from tests.support.jobs import in_threads, worked_off
-from tests.support.pages import run
+from tests.support.pages import run, texts
 from tests.support.saved_runs import use_stand_ins
 
 Words = Sequence[str]
@@ -291,6 +293,8 @@ def test_every_field_of_the_form_is_recorded(
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     link = {key: value for key, (value, _, _) in FORM.items()}
     app = run(ROOT / "pages" / "evaluations.py", question="compare", models=MODEL, **link)
+    (variant,) = variants_of([MODEL], parse("median"))
+    assert variant.label in texts(app)
     app.button(key="evaluate").click().run()
     assert not app.exception
     worked_off(tmp_path / "runs")

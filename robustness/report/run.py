@@ -211,13 +211,20 @@ def note(figures: RunFigures) -> str:
 def cautions(figures: RunFigures) -> list[str]:
     """Return the sentences to read before the figures of a run."""
     run = figures.run
-    summary = figures.statistics.summary
-    unreadable = len(run.unreadable)
     texts = []
     if not run.finished:
         all_images = counted(run.manifest.dataset.pictures, "image")
-        done = f"{run.images + unreadable:,} of {all_images} done"
+        done = f"{run.images + len(run.unreadable):,} of {all_images} done"
         texts.append(f"Unfinished run: {done}. The figures cover these only.")
+    return [*texts, *cautions_beside_progress(figures)]
+
+
+def cautions_beside_progress(figures: RunFigures) -> list[str]:
+    """Return those ``cautions`` that stand where the progress of the run is shown, too."""
+    run = figures.run
+    summary = figures.statistics.summary
+    unreadable = len(run.unreadable)
+    texts = []
     if figures.statistics.copies_note:
         texts.append(figures.statistics.copies_note)
     if figures.statistics.images < statistics.FEWEST:

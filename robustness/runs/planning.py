@@ -247,6 +247,7 @@ class Forecast:
     basis: tuple[str, ...]
     bytes_on_disk: int
     seconds: float | None = None
+    variants: int = 0
     variant_passes: int = 0
     """Forward passes of all variants for one image under one condition."""
     search_passes: int = 0
@@ -267,8 +268,9 @@ class Forecast:
         images = counted(self.images, "image")
         conditions = counted(self.conditions, "condition")
         models = counted(self.models, "model")
-        if self.variant_passes:
-            models = f"({models} + {counted(self.variant_passes, 'pass')} with remedies)"
+        if self.variants:
+            passes = counted(self.models + self.variant_passes, "pass")
+            models = f"{passes} ({models}, {counted(self.variants, 'variant')})"
         factors = f"{images} × ({conditions} + the original) × {models}"
         text = f"{factors}: {counted(self.passes, 'forward pass')}"
         if self.search_passes:
@@ -332,6 +334,7 @@ def from_earlier(plan: Workload, runs: Path) -> Forecast:
         models=len(spec.models),
         basis=(),
         bytes_on_disk=0,
+        variants=len(spec.variants),
         variant_passes=_variant_passes(spec),
         search_passes=_search_passes(plan),
     )

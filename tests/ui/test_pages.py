@@ -43,7 +43,7 @@ def test_a_link_holds_names_and_the_page_shows_labels() -> None:
     assert "EfficientNetLite0" not in chosen.options
 
 
-@pytest.mark.parametrize(("said", "is_named"), [("own", True), ("My own choice", False)])
+@pytest.mark.parametrize(("said", "is_named"), [("own", True), ("My choice", False)])
 def test_a_link_names_a_choice_by_its_id_alone(said: str, is_named: bool) -> None:
     app = run(ROOT / "pages" / "evaluations.py", models="SqueezeNet", suite=said)
     chosen = app.segmented_control(key="suite").value

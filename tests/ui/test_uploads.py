@@ -32,7 +32,7 @@ def uploaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def session() -> AppTest:
     page = ROOT / "pages" / "evaluations.py"
-    return run(page, source="Upload", models="SqueezeNet", suite="My own choice")
+    return run(page, source="Upload", models="SqueezeNet", suite="own")
 
 
 def give(app: AppTest, name: str) -> AppTest:

@@ -67,7 +67,7 @@ def show(run: Run, figures: RunFigures, entry: Listed) -> RunFigures:
                 table.manage(entry)
             stories.present_button("the answer, the map and the worst images")
         chosen = _draw_answer(run, figures, criteria)
-    for caution in report_run.cautions(figures):
+    for caution in report_run.cautions_beside_progress(figures):
         st.info(plain(caution), icon=":material/info:")
     return figures.with_answer(CHOICE, ChoiceFigures(chosen, figures.statistics))
 
@@ -223,7 +223,7 @@ def _draw_verdicts(check: gate.Check) -> None:
             verdict.outcome,
             models.label(verdict.model),
             short(verdict.condition) if verdict.condition else verdict.where,
-            gate.described(verdict.limit, check.run.score),
+            gate.titled(verdict.limit, check.run.score),
             verdict.limit_text,
             verdict.figure_text,
         )

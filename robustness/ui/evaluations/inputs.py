@@ -13,7 +13,7 @@ from robustness.base.errors import ParameterError
 from robustness.base.files import file_errors
 from robustness.base.options import fields_of, options_of
 from robustness.base.roles import Action
-from robustness.base.text import counted, plain
+from robustness.base.text import counted, plain, some
 from robustness.base.toml import parse_toml
 from robustness.datasets import KNOWN, NAMED, NO_LABELS, SAMPLES, Dataset, open_dataset
 from robustness.datasets.rows import REGISTRY as DATASETS
@@ -39,8 +39,10 @@ from robustness.measure.request import (
     read_conditions,
     suite_conditions,
 )
+from robustness.models.variant import variants_of
 from robustness.perturbations import REGISTRY
 from robustness.remedies import REGISTRY as REMEDIES
+from robustness.remedies import parse_all
 from robustness.runs import MatchRequest, find_match, title_of
 from robustness.ui import session
 from robustness.ui.evaluations import limits
@@ -71,9 +73,9 @@ OWN_CHOICE = "own"
 FROM_FILE = "file"
 _SUITES = {
     STUDY_SUITE: "The study's ten",
-    IMAGENET_C_SUITE: "ImageNet-C's 19 by severity",
-    OWN_CHOICE: "My own choice",
-    FROM_FILE: "A file",
+    IMAGENET_C_SUITE: "ImageNet-C",
+    OWN_CHOICE: "My choice",
+    FROM_FILE: "File",
 }
 _FIELDS = fields_of(RunOptions)
 _CONDITIONS = fields_of(ConditionOptions)
@@ -163,7 +165,7 @@ def run_input(question: str) -> NewRun | None:
             images = None if source is None else dataset_of(source, last_written(source))
             declared = domain_input(images, None if matched is None else matched.answer)
     with st.expander("Settings", icon=":material/tune:"):
-        chosen = _settings_input(matched, has_conditions=question != DOMAIN)
+        chosen = _settings_input(matched, model_names, has_conditions=question != DOMAIN)
     if source is None or not model_names:
         return None
     if declared is not None:
@@ -229,7 +231,9 @@ class _Settings(NamedTuple):
     options: RunOptions
 
 
-def _settings_input(matched: Matched | None, *, has_conditions: bool) -> _Settings:
+def _settings_input(
+    matched: Matched | None, model_names: Sequence[str], *, has_conditions: bool
+) -> _Settings:
     """Draw the controls of what has a default; the conditions if ``has_conditions``."""
     left, right = st.columns(2, gap="large")
     conditions: tuple[Condition, ...] = ()
@@ -244,9 +248,11 @@ def _settings_input(matched: Matched | None, *, has_conditions: bool) -> _Settin
             format_func=labels.__getitem__,
             key="tried_remedies",
             placeholder="None; choose what may help",
-            help="Each is tried on every image under every perturbation, without training. The run "
-            "says what it gains, what it costs on originals, and how long it takes.",
+            help="Each makes a variant of every model, without training. The run says what it "
+            "gains, what it costs on originals, and how long it takes.",
         )
+        if remedies and model_names:
+            _say_variants(remedies, model_names)
     with right:
         labelling = option_input(_FIELDS["labelling"])
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -263,6 +269,18 @@ def _settings_input(matched: Matched | None, *, has_conditions: bool) -> _Settin
         }
         chosen = other_inputs(RunOptions, drawn)
     return _Settings(conditions, options_of(RunOptions, chosen))
+
+
+_MOST_VARIANTS = 2
+"""Variants that the form names; the rest is counted."""
+
+
+def _say_variants(remedies: Sequence[str], model_names: Sequence[str]) -> None:
+    """Name the variants that the run will have beside its models."""
+    labels = []
+    for chain in parse_all(remedies):
+        labels += [variant.label for variant in variants_of(model_names, chain)]
+    st.caption(plain(f"Adds {counted(len(labels), 'variant')}: {some(labels, _MOST_VARIANTS)}."))
 
 
 def last_written(source: str) -> tuple[int, ...]:
@@ -415,6 +433,7 @@ def _own_choice_input() -> tuple[Condition, ...]:
 
 
 def _imagenet_c_input() -> tuple[Condition, ...]:
+    st.caption("19 corruptions, by severity.")
     default = [1, 3, 5]
     if st.session_state[QUESTION] == WEAKNESSES:
         default = list(SEVERITIES)

@@ -61,7 +61,9 @@ _TITLE = "run title"
 _CLICKED = "run clicked"
 _WITH = "compare with"
 _WITH_PIXELS = 200
-_STATE_PIXELS = 140
+_STATE_PIXELS = 100
+_LETTER_PIXELS = 7
+_MOST_STATE_PIXELS = 290
 _DIFFERS_PIXELS = 280
 _MODEL_PIXELS = 140
 _ROW = 35
@@ -157,7 +159,10 @@ def title(entry: Listed, *, is_active: bool) -> str:
         counted(len(spec.pooled_conditions), "condition"),
         counted(len(spec.models), "model"),
     )
-    return f"**{plain(entry.title)}** {', '.join(size)}"
+    text = f"**{plain(entry.title)}** {', '.join(size)}"
+    if spec.variants:
+        text += f", {counted(len(spec.variants), 'variant')}"
+    return text
 
 
 def matching(listed: Mapping[str, Listed], text: str) -> dict[str, Listed]:
@@ -252,8 +257,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
                 key=_TITLE,
                 width="medium",
             ),
-            "State": st.column_config.TextColumn(width=_STATE_PIXELS),
-            "Progress": st.column_config.ProgressColumn(format="percent", width="small"),
+            "State": st.column_config.TextColumn(width=_state_pixels(rows)),
             "Differs": st.column_config.TextColumn(
                 help="From the baseline." if pinned in listed else "From the run before.",
                 width=_DIFFERS_PIXELS,
@@ -262,6 +266,12 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
         },
     )
+
+
+def _state_pixels(rows: Sequence[Mapping[str, Any]]) -> int:
+    """The width of the column State: how far a job is should not be cut."""
+    letters = max(len(row["State"]) for row in rows)
+    return min(max(_STATE_PIXELS, _LETTER_PIXELS * letters + 20), _MOST_STATE_PIXELS)
 
 
 def _compared_with(listed: Mapping[str, Listed], pinned: str) -> dict[str, Listed]:
@@ -380,13 +390,7 @@ def _row(
 ) -> dict[str, Any]:
     """The cells of a run by column; it differs from ``other``. ``shares`` are ``_share_titles``."""
     manifest = entry.manifest
-    done, image_count = _images(entry)
-    if entry.finished:
-        progress = None
-    elif job:
-        progress = job.share
-    else:
-        progress = done / max(1, image_count)
+    _, image_count = _images(entry)
     differences = ""
     if manifest and other and other.manifest:
         differences = differences_in_setup(other.manifest, manifest)
@@ -398,7 +402,6 @@ def _row(
     return {
         "Evaluation": entry.title,
         "Made": pd.to_datetime(entry.created, errors="coerce", utc=True),
-        "Progress": progress,
         "State": _state(entry, job, pinned),
         **_headline_cells(_headline(entry), _score(entry), shares),
         "Differs": differences,
@@ -577,24 +580,26 @@ def _pin(entry: Listed, name: str) -> str:
 
 
 def acceptance_button(of: RunFigures) -> None:
-    """Draw the button that uses the safe thresholds of the run on One image, or ends their use."""
+    """Draw the button that uses the safe thresholds of the run on One image, or ends their use.
+
+    Nothing is drawn without such a threshold.
+    """
     thresholds = {
         name: threshold
         for name, threshold in certified(of.run, of.answer(THRESHOLD)).items()
         if threshold is not None
     }
-    in_use = bool(thresholds) and accepted_from() == thresholds
+    if not thresholds:
+        return
+    in_use = accepted_from() == thresholds
     st.button(
         "Stop using" if in_use else "Use on One image",
         key="accept from",
         icon=":material/verified_user:",
         on_click=do,
         args=(_accept_from, {} if in_use else thresholds),
-        disabled=not thresholds,
         help="Live then says which predictions would be rejected, in this browser tab.",
     )
-    if not thresholds:
-        st.caption("No model of this run has a safe threshold.")
 
 
 def _accept_from(thresholds: Mapping[str, ThresholdInUse]) -> str:
