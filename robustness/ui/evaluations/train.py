@@ -258,11 +258,14 @@ def _training_form(figures: RunFigures) -> None:
     judging_source = ""
     if is_labelled and run.images >= _FEWEST_JUDGING:
         judging_source = run.manifest.dataset.source
+    if judging_source and str(source) == judging_source:
+        st.caption("These images judge the result. Choose others to train on.")
+        source = None
     if judging_source:
         judging = "The labelled images of this run judge the result."
     else:
         judging = f"Without {_FEWEST_JUDGING} labelled images in this run, nothing is recommended."
-    st.caption(f"Takes about 15 minutes on two cores. {judging}")
+    st.caption(f"300 images take about 15 minutes on two cores. {judging}")
     needs = {"images to train on": source, "perturbations": perturbations, "a name": name}
     missing = [need for need, value in needs.items() if not value]
     with st.container(horizontal=True, vertical_alignment="center"):

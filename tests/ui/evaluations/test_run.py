@@ -96,7 +96,9 @@ VIEWS = {
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_of_a_run_without_labels_opens(shown: Shown, view: str) -> None:
-    assert not shown(squares_run(labelled=False), view=view).exception
+    app = shown(squares_run(labelled=False), view=view)
+    assert not app.exception
+    assert "accept from" not in {button.key for button in app.button}, "no threshold to use"
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -142,6 +144,12 @@ def test_a_training_is_queued_for_the_weakest_perturbations(
     run.folder = tmp_path / "runs" / "run"
     run.folder.mkdir(parents=True)
     app = shown(run, view="fix", harden_source="server", harden_server_source="images")
+    elsewhere = run.manifest
+    run.manifest = elsewhere.updated(dataset=replace(elsewhere.dataset, source=str(images)))
+    app.run()
+    assert app.button(key="harden").disabled, "these images judge the result"
+    run.manifest = elsewhere
+    app.run()
     app.button(key="harden").click().run()
     assert not app.exception
     ((folder, request),) = runs.trainings_of(run.folder)
