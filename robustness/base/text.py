@@ -121,7 +121,7 @@ def folded(name: str) -> str:
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint for an unknown ``word``: the nearest of ``choices``, then all of them."""
     names = tuple(choices)
-    known = f"Known: {', '.join(names)}"
+    known = f"Known: {', '.join(names) or 'none'}"
     similar = nearest(word, names)
     if similar:
         return f"Did you mean {similar[0]!r}? {known}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from robustness.base import workers
 from robustness.base.errors import ParameterError
 from robustness.base.files import require_regular
-from robustness.base.text import from_csv_cell
+from robustness.base.text import counted, from_csv_cell
 from robustness.datasets.dataset import Columns, Dataset, Entry
 from robustness.images.decoding import read_file
 
@@ -27,6 +27,8 @@ MAX_BYTES = 2**30
 
 LONGEST_ROW = 2**20
 """Most characters of a row of a CSV file."""
+
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 MAX_COLUMNS = 100
 LONGEST_VALUE = 100
@@ -46,11 +48,7 @@ class TableDataset(Dataset):
         frame = _read(path)
         paths = _texts_of_any(frame, PATH_COLUMNS)
         if paths is None:
-            columns = ", ".join(map(str, frame.columns)) or "none"
-            raise ParameterError(
-                f"{path.name}: expected a column 'path' and, for accuracy, a column 'label'; got "
-                f"the columns {columns}."
-            )
+            raise _no_paths(path, [str(name) for name in frame.columns])
         labels = _texts_of_any(frame, LABEL_COLUMNS)
         folder = os.open(self._folder, os.O_RDONLY)
         try:
@@ -59,6 +57,10 @@ class TableDataset(Dataset):
             entries = _entries(path, folder, paths, labels)
         finally:
             os.close(folder)
+        if not entries:
+            raise ParameterError(
+                f"{path.name} names no image: expected a row for each, with its path."
+            )
         super().__init__(str(path.resolve()), path.stem, entries)
 
     def read(self, entry: Entry) -> bytes:
@@ -70,10 +72,28 @@ class TableDataset(Dataset):
         return other_columns(_read(self._path, others=True))
 
 
+def _no_paths(path: Path, names: Sequence[str]) -> ParameterError:
+    """The error on a table with the columns ``names``, none of which is one of paths."""
+    hint = ""
+    for separator, word in _OTHER_SEPARATORS.items():
+        if any(separator in name for name in names):
+            hint = f" Separate the columns with commas, not with {word}."
+    columns = ", ".join(names) or "none"
+    return ParameterError(
+        f"{path.name}: expected a column 'path' and, for accuracy, a column 'label'; got the "
+        f"columns {columns}.{hint}"
+    )
+
+
 def _entries(path: Path, folder: int, paths: list[str], labels: list[str]) -> list[Entry]:
     """The images of the table ``path``, which lies in the open ``folder``."""
     entries: dict[str, Entry] = {}
-    for name, label in zip(paths, labels, strict=True):
+    for row, (name, label) in enumerate(zip(paths, labels, strict=True), start=1):
+        if not name and label:
+            raise ParameterError(
+                f"{path.name}: expected a path in row {row:,}, which has the label {label!r}: add "
+                "it, or remove the row."
+            )
         if not name:
             continue
         earlier = entries.get(name)
@@ -121,8 +141,8 @@ def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
             raise ParameterError(f"{path.name} cannot be read: {reason}.") from error
         if isinstance(error, UnicodeDecodeError):
             reason = "its text is not UTF-8"
-        elif isinstance(error, _LongRowError):
-            reason = f"a row has more than {LONGEST_ROW:,} characters"
+        elif isinstance(error, _RowError):
+            reason = str(error)
         elif path.stat().st_size == 0:
             reason = "it is empty"
         else:
@@ -134,27 +154,33 @@ def _read(path: Path, *, others: bool = False) -> pd.DataFrame:
         ) from error
 
 
-class _LongRowError(ValueError):
-    pass
+class _RowError(ValueError):
+    """A row of a CSV file cannot be read; the message is a clause that says why."""
 
 
 def _rows(file: TextIO) -> Iterator[list[str]]:
     """The rows of a CSV file that are not empty."""
     row_length = 0
+    count = 0
 
     def lines() -> Iterator[str]:
         nonlocal row_length
         while line := file.readline(LONGEST_ROW):
             row_length += len(line)
             if row_length >= LONGEST_ROW:
-                raise _LongRowError
+                raise _RowError(f"a row has more than {LONGEST_ROW:,} characters")
             yield line
 
     # Without a limit, a row that never ends, as in a sparse file, would fill the memory.
-    for row in csv.reader(lines(), strict=True):
-        row_length = 0
-        if row:
-            yield row
+    reader = csv.reader(lines(), strict=True)
+    try:
+        for row in reader:
+            row_length = 0
+            if row:
+                count += 1
+                yield row
+    except csv.Error as error:
+        raise _RowError(f"after {counted(count, 'row')} its quotes are damaged") from error
 
 
 def _csv(path: Path, others: bool) -> pd.DataFrame:
@@ -176,9 +202,12 @@ def _csv(path: Path, others: bool) -> pd.DataFrame:
             read_names += rest[:MAX_COLUMNS]
         texts: dict[str, list[str]] = {name: [] for name in read_names}
         columns = [(names.index(name), texts[name]) for name in read_names]
-        for row in rows:
+        for number, row in enumerate(rows, start=1):
             if any(row[len(names) :]):
-                raise ValueError("more fields than names")
+                raise _RowError(
+                    f"row {number:,} has {counted(len(row), 'value')} for "
+                    f"{counted(len(names), 'column')}"
+                )
             for index, values in columns:
                 values.append(from_csv_cell(row[index]) if index < len(row) else "")
     row_count = len(texts[read_names[0]]) if read_names else 0
@@ -192,6 +221,7 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
 
     columns = workers.columns(path)
     _check_once(path, [name for name, _ in columns])
+    _check_flat(path, columns)
     flat_names = [name for name, is_nested in columns if not is_nested]
     read_names = [name for name in flat_names if _is_asked(name)]
     if not read_names:
@@ -214,6 +244,21 @@ def _check_once(path: Path, names: Sequence[str]) -> None:
             raise ParameterError(
                 f"{path.name}: expected one column {lower!r}, got {other!r} and {name!r}: rename "
                 "or remove one."
+            )
+
+
+def _check_flat(path: Path, columns: Sequence[tuple[str, bool]]) -> None:
+    """Raise ``ParameterError`` if the paths or the labels stand in a nested column alone.
+
+    ``columns`` are names, and whether each is nested.
+    """
+    for asked in (PATH_COLUMNS, LABEL_COLUMNS):
+        nested_by_name = {name: nested for name, nested in columns if _lower(name) in asked}
+        if nested_by_name and all(nested_by_name.values()):
+            name = next(iter(nested_by_name))
+            raise ParameterError(
+                f"{path.name}: expected texts or numbers in the column {name!r}, got lists or "
+                "tables: give each image one value."
             )
 
 
@@ -243,6 +288,8 @@ def _texts(values: pd.Series) -> list[str]:
 
 def _text(value: object) -> str:
     """``value`` as text; a float (a class index in a column with gaps) as a whole number."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
     text = str(value).strip()
     whole = text.removesuffix(".0")
     return whole if whole.isdecimal() else text

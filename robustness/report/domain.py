@@ -86,9 +86,12 @@ def sentences(judged: JudgedDomain, score: str = "") -> list[str]:
         return [f"Within the domain {domain.name}, {label} has no {quantity}: {reason}."]
     kept = len(judged.pairs_with(KEPT))
     total = len(judged.pairs)
-    share_of_pairs = f"{kept or 'none'} of {counted(total, 'pair')}"
     if kept == total:
         share_of_pairs = all_of(total, "pair")
+    elif total == 1:
+        share_of_pairs = "no pair"
+    else:
+        share_of_pairs = f"{kept or 'none'} of {counted(total, 'pair')}"
     kept_text = f"{100 * bound:g}% {quantity}"
     if score:
         kept_text = f"a mean {score} of {100 * bound:g}%"

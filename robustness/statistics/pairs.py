@@ -517,17 +517,23 @@ def pair_differences(values: NDArray[Any], weights: Floats | None = None) -> lis
 
 
 def advice(pair: Mapping[str, Any]) -> str:
-    """Whether a pair of ``compare`` differs significantly, and how many more images to take."""
+    """Whether a pair of ``compare`` differs significantly, and how many more images to take.
+
+    Where the test alone sees a difference, it names the interval as the reason.
+    """
     if pair["established"]:
         return "significant"
     if pair["difference"] == 0:
         return "no difference"
+    verdict = "not significant"
+    if pair["p_holm"] < ALPHA:
+        verdict += ", as the interval includes 0"
     if pair["n_images"] < FEWEST_TO_PLAN:
-        return f"not significant; needs at least {FEWEST_TO_PLAN} images"
+        return f"{verdict}; needs at least {FEWEST_TO_PLAN} images"
     if pair["more_images"] is None:
-        return "not significant"
+        return verdict
     more = counted(round_up(pair["more_images"]), "more image")
-    return f"not significant; about {more} would show a difference of 1 point"
+    return f"{verdict}; about {more} would show a difference of 1 point"
 
 
 def round_up(number: int) -> int:

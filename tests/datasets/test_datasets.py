@@ -288,15 +288,17 @@ def test_a_comma_at_the_end_of_every_row_moves_no_column(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"path,label\na.png,1\nb.png,1,2\n", "it is damaged"),
+        (b"path,label\na.png,1\nb.png,1,2\n", "row 2 has 3 values for 2 columns"),
         (b"", "it is empty"),
         (b"name,label\nx.png,1\n", "expected a column 'path'.*got the columns name, label"),
-        (b"path;label\nx.png;1\n", "expected a column 'path'.*got the columns path;label"),
+        (b"path;label\nx.png;1\n", "got the columns path;label.*commas"),
+        (b'path,label\na.png,1\n"b.png,1\n', "after 2 rows its quotes are damaged"),
+        (b"path,label,scene\na.png,1,x\n,7,x\n", "a path in row 2, .*label '7'"),
         (b"path,label\nx.png,1\nx.png,2\n", "two labels for .*'1' and '2'"),
         (b"path,Path\nx.png,y.png\n", "expected one column 'path', got 'path' and 'Path'"),
         (b"path,label,label\nx.png,1,2\n", "expected one column 'label'"),
         (b"\xff\xfe\x00\x81", "cannot be read as a table"),
-        (b"path,label\n", "no images"),
+        (b"path,label\n", "names no image"),
     ],
 )
 def test_a_table_that_cannot_be_used_gets_a_sentence(
@@ -305,6 +307,15 @@ def test_a_table_that_cannot_be_used_gets_a_sentence(
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(ParameterError, match=message):
         open_dataset(str(tmp_path / "list.csv"))
+
+
+def test_texts_of_a_parquet_table_may_be_bytes_but_no_lists(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "list.parquet", path=[b"\xc3\xa9.png"], label=["tench"])
+    assert names(open_dataset(str(file))) == ["é.png"]
+    for column, other in (("path", "label"), ("label", "path")):
+        values = {column: [["tench"]], other: ["tench"]}
+        with pytest.raises(ParameterError, match=f"in the column '{column}', got lists"):
+            open_dataset(str(parquet(tmp_path / "list.parquet", **values)))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])

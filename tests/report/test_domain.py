@@ -268,6 +268,9 @@ def test_a_condition_that_the_run_lacks_is_untested(run: runs.Run) -> None:
     (result, _) = judge_domain(wider, entries, run.manifest.spec.model_names)
     assert {cell.outcome for cell in result.pairs if "fog" in cell.cell.perturbations} == {UNTESTED}
     assert "3 untested" in sentences(result)[0]
+    one = sentences(replace(result, pairs=result.pairs[-1:]))[0]
+    assert "of 1 pair" not in one
+    assert "1 untested" in one
 
 
 def test_a_gate_takes_the_domain_as_its_limits(run: runs.Run, tmp_path: Path) -> None:

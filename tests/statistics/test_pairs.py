@@ -233,6 +233,18 @@ def test_what_is_not_significant_says_how_many_more_images_show_a_point() -> Non
     assert [(e["place_low"], e["place_high"]) for e in figures.ranking()] == [(1, 2), (1, 2)]
 
 
+def test_the_interval_is_named_where_it_alone_stands_against_a_difference() -> None:
+    first = np.zeros((60, 30), np.bool_)
+    second = first.copy()
+    second[:, 0] = True  # better on every image, each time by a little
+    fogs = [("fog", step / 100) for step in range(1, 31)]
+    (pair,) = Figures(run(first, second, conditions=fogs)).pairs()
+    assert pair["p_holm"] < 0.0001
+    assert pair["difference_low"] < 0 < pair["difference_high"]
+    assert not pair["established"]
+    assert "interval" in advice(pair)
+
+
 def test_equal_models_are_not_given_a_number() -> None:
     kept = random().random((30, 1)) < 0.5
     (pair,) = Figures(run(kept, kept)).pairs()
