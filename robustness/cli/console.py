@@ -11,7 +11,8 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias, get_args, get_origin
 
@@ -33,9 +34,26 @@ class OutputError(Exception):
         self.cause = cause
 
 
+_answers: TextIO | None = None
+"""Where answers go, while stdout is that of other code."""
+
+
+@contextmanager
+def other_code_on_stderr() -> Iterator[None]:
+    """Have answers alone on stdout: what models and plugins print goes to stderr."""
+    global _answers
+    before = _answers
+    _answers = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answers = before
+
+
 def say(text: str) -> None:
     """Print ``text`` on stdout and flush; raises ``OutputError`` if that fails."""
-    _print(_harmless(text), sys.stdout)
+    _print(_harmless(text), _answers or sys.stdout)
 
 
 def remark(text: str) -> None:

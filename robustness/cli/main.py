@@ -24,7 +24,14 @@ from robustness.base import workers
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import did_you_mean, nearest, visible
 from robustness.cli import dashboard, domain, evaluate, images, models, runs, tasks
-from robustness.cli.console import LISTS, MODELS, OutputError, Parsers, remark
+from robustness.cli.console import (
+    LISTS,
+    MODELS,
+    OutputError,
+    Parsers,
+    other_code_on_stderr,
+    remark,
+)
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -71,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file may not be encodable
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), other_code_on_stderr():
             warnings.showwarning = partial(_show, warnings.showwarning)
             return _run_command(options)
     except OutputError as error:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from robustness import metrics, models
 from robustness.base import settings
 from robustness.base.code_digest import code_digest
+from robustness.base.errors import AnswerError, WeightsError
 from robustness.base.files import read_regular, write_whole
 from robustness.images import decoding
 from robustness.images.framing import Framing, Picture, study_image
@@ -131,12 +132,23 @@ def _read_or_measured(classifier: Classifier) -> Floors:
 
 
 def _measured_floors(classifier: Classifier) -> Floors:
-    """The mean similarity of every two unrelated images, from one pass."""
+    """The mean similarity of every two unrelated images, from one pass.
+
+    Raises ``WeightsError`` if a model in Python does not predict them all.
+    """
     images, origins = strangers(classifier.side)
+    try:
+        outputs = classifier(images)
+    except AnswerError as error:
+        # As an error of the model: it would else look like one of every image of a run.
+        raise WeightsError(
+            f"{error} These are the bundled photographs, which every model must predict, as "
+            "similarity is measured from them."
+        ) from error
     are_unrelated = np.triu(origins[:, None] != origins)  # each pair once
     first, second = np.nonzero(are_unrelated)
     measured = {}
-    for stage, features in classifier(images).features.items():
+    for stage, features in outputs.features.items():
         scores = _scores(features[first], features[second])
         measured[stage] = {name: float(values.mean()) for name, values in scores.items()}
     return measured

@@ -260,6 +260,8 @@ class Caller:
         except queue.Empty:  # the call goes on, and keeps its place until it ends
             self._late = thread
             raise TimeoutError(f"no answer within {self._options.timeout:g} s") from None
+        if isinstance(error, SystemExit):
+            raise BadAnswerError("the function asked Python to exit") from error
         if error is not None:
             raise error
         answers = as_array(value)

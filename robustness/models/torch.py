@@ -621,7 +621,7 @@ def import_object(reference: str, source: Path, folder: Path) -> Any:
             if _imported_digests.get(module_name, source_digest) != source_digest:
                 module = importlib.reload(module)
             _imported_digests[module_name] = source_digest
-        except Exception as error:  # importing may raise anything
+        except (Exception, SystemExit) as error:  # importing may raise anything
             text = " ".join(str(error).split())
             raise WeightsError(
                 f"The module {module_name!r} cannot be imported ({type(error).__name__}: {text})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import threading
@@ -120,6 +121,7 @@ async def awaited(pixels: Floats) -> Floats:
         (lambda pixels: {"logits": logits(pixels)}, "got a dict of 'logits'; return the array"),
         (awaited, "got a coroutine"),
         (fails, "ConnectionError: no route to host"),
+        (lambda _: sys.exit(3), "asked Python to exit"),
         (hangs, r"no answer within 0.1 s"),
     ],
 )
@@ -244,6 +246,7 @@ def test_a_function_is_loaded_by_the_name_of_its_module(models_folder: Path) -> 
     [
         ("answers_of_none", "", "has no 'ask'"),
         ("answers_of_two", "import no_such_module", "ModuleNotFoundError"),
+        ("answers_of_three", "raise SystemExit(3)", "SystemExit"),
         ("answers_of_four", "def ask(pixels): return pixels", "expected answers of shape"),
     ],
 )
@@ -258,12 +261,17 @@ def test_a_module_without_a_model_gets_a_sentence(
 def test_a_random_function_of_models_toml_gets_a_sentence_when_it_is_loaded(
     models_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    described(models_folder, "answers_at_random", MODULE.format("np.random.random(10)"))
+    talkative = "(print('asked'), np.random.random(10))[1]"
+    described(models_folder, "answers_at_random", MODULE.format(talkative))
     with pytest.warns(ModelWarning, match=r"^digits .*\d+%"):
         api.load_model("digits")
     LOADED.release()
-    assert main.main(["predict", "sample:coffee", "--models", "digits"]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "%" in line]
+    capsys.readouterr()
+    assert main.main(["predict", "sample:coffee", "--models", "digits", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["predictions"], "what a model prints is no part of the document"
+    assert "asked" in printed.err
+    told = [line for line in printed.err.splitlines() if "%" in line]
     assert len(told) == 1
     assert told[0].startswith("robustness: digits ")
 
@@ -331,6 +339,26 @@ def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_re
     asked_before = counted[0]
     performed(plan, tmp_path / "runs", resume=True)
     assert counted[0] == asked_before
+
+
+def test_a_model_without_answers_for_the_bundled_photographs_ends_the_run(
+    photos: Path, tmp_path: Path
+) -> None:
+    is_strict = False
+
+    def function(pixels: Floats) -> Floats:
+        is_dim_photograph = pixels.mean(axis=(1, 2, 3)) < 0.4
+        is_dim_photograph &= pixels.std(axis=(1, 2)).max(axis=1) > 0.1
+        if is_strict and is_dim_photograph.any():
+            raise ValueError("too dim")
+        return logits(pixels)
+
+    api.add_model("colours", function, **DESCRIBED)
+    is_strict = True
+    spec = api.make_spec(["colours"], perturbations=["brightness"])
+    plan = runs.plan(str(photos), spec, batch=1)
+    with pytest.raises(WeightsError, match=r"bundled photographs"):
+        performed(lambda: plan, tmp_path / "runs", resume=False)
 
 
 def test_jobs_and_clusters_refuse_what_only_this_process_has(photos: Path, tmp_path: Path) -> None:
