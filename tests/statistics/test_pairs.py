@@ -237,7 +237,7 @@ def test_the_interval_is_named_where_it_alone_stands_against_a_difference() -> N
     first = np.zeros((60, 30), np.bool_)
     second = first.copy()
     second[:, 0] = True  # better on every image, each time by a little
-    fogs = [("fog", step / 100) for step in range(1, 31)]
+    fogs: list[tuple[str, float | None]] = [("fog", step / 100) for step in range(1, 31)]
     (pair,) = Figures(run(first, second, conditions=fogs)).pairs()
     assert pair["p_holm"] < 0.0001
     assert pair["difference_low"] < 0 < pair["difference_high"]
