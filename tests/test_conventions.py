@@ -85,6 +85,12 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of the code in ``path``."""
+    return list(ast.walk(tree(path)))
+
+
 def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -239,7 +245,7 @@ def test_percentages_are_written_by_the_function_that_rounds_them() -> None:
     def formatted(path: Path) -> list[str]:
         return [
             ast.unparse(node)
-            for node in ast.walk(tree(path))
+            for node in nodes(path)
             if isinstance(node, ast.FormattedValue)
             and node.format_spec is not None
             and ast.unparse(node.format_spec).rstrip("'").endswith("%")
@@ -275,7 +281,7 @@ def _is_truth(node: ast.expr) -> bool:
     if isinstance(node, ast.UnaryOp):
         return isinstance(node.op, ast.Not)
     if isinstance(node, ast.Call):
-        return ast.unparse(node.func) == "bool"
+        return _name_of(node.func) == "bool"
     return isinstance(node, ast.Compare)
 
 
@@ -369,7 +375,7 @@ def test_code_is_written_without_clever_forms(form: Callable[[ast.AST, bool], bo
 
     def found(path: Path) -> list[str]:
         masks = room(path) in MASKS
-        return [ast.unparse(node) for node in ast.walk(tree(path)) if form(node, masks)]
+        return [ast.unparse(node) for node in nodes(path) if form(node, masks)]
 
     assert not faults(PRODUCT, found)
 
@@ -379,7 +385,7 @@ def test_only_the_console_prints() -> None:
     quiet = [path for path in PRODUCT if named(path) != "robustness/cli/console.py"]
 
     def printed(path: Path) -> set[str]:
-        names = {node.id for node in ast.walk(tree(path)) if isinstance(node, ast.Name)}
+        names = {node.id for node in nodes(path) if isinstance(node, ast.Name)}
         return names & {"print", "pprint", "breakpoint"}
 
     assert not faults(quiet, printed)
@@ -416,7 +422,8 @@ def test_a_part_that_reruns_alone_has_the_boundary_of_a_page() -> None:
     users = [path for path in PRODUCT if room(path) in {"pages", "ui"}]
 
     def bare(path: Path) -> bool:
-        dotted = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
+        dotted = (node for node in nodes(path) if isinstance(node, ast.Attribute))
+        dotted = (node for node in dotted if node.attr == "fragment")
         return any(ast.unparse(node) == "st.fragment" for node in dotted)
 
     assert [named(path) for path in users if bare(path)] == ["robustness/ui/session.py"]
@@ -436,7 +443,7 @@ def test_the_pages_have_their_html_from_the_template_that_escapes_it() -> None:
     assert {"html", "headline", "html_table", "card"} <= safe
 
     def made_by_hand(path: Path) -> list[str]:
-        return [ast.unparse(node) for node in ast.walk(tree(path)) if _is_unescaped(node, safe)]
+        return [ast.unparse(node) for node in nodes(path) if _is_unescaped(node, safe)]
 
     assert not faults(drawing, made_by_hand)
     assert not faults(drawing, lambda path: "html.escape" in imports(tree(path)))
@@ -448,7 +455,7 @@ def _is_unescaped(node: ast.AST, safe: set[str]) -> bool:
         return isinstance(node.value, str) and bool(re.search(r"</?[a-z]", node.value))
     if not isinstance(node, ast.Call):
         return False
-    maker = ast.unparse(node.func).rpartition(".")[2]
+    maker = _name_of(node.func)
     if maker == "Html" or any(word.arg == "unsafe_allow_html" for word in node.keywords):
         return True
     if not isinstance(node.func, ast.Attribute) or maker != "html":
@@ -521,14 +528,21 @@ def test_other_records_say_what_they_are() -> None:
         assert len({record.label for record in registry}) == len(registry), "no label twice"
 
 
+def _name_of(function: ast.expr) -> str:
+    """The last name of what is called, as ``f`` of ``a.f(x)``."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
 def test_errors_name_options_of_a_command_in_their_hint_alone() -> None:
     elsewhere = [path for path in PRODUCT if room(path) != "cli"]
 
     def optional(path: Path) -> list[str]:
         return [
             str(part.value)
-            for node in ast.walk(tree(path))
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error")
+            for node in nodes(path)
+            if isinstance(node, ast.Call) and _name_of(node.func).endswith("Error")
             for argument in node.args
             for part in ast.walk(argument)
             if isinstance(part, ast.Constant) and re.search(r"(?<![\w-])--[a-z]", str(part.value))
@@ -589,11 +603,11 @@ WITH_TENSORFLOW = "keras"
 
 def located(paths: list[Path]) -> set[str]:
     """Packages whose files are used without importing them: ``find_spec("...")``."""
-    calls = (n for path in paths for n in ast.walk(tree(path)) if isinstance(n, ast.Call))
+    calls = (n for path in paths for n in nodes(path) if isinstance(n, ast.Call))
     return {
         str(call.args[0].value)
         for call in calls
-        if ast.unparse(call.func).endswith("find_spec") and isinstance(call.args[0], ast.Constant)
+        if _name_of(call.func) == "find_spec" and isinstance(call.args[0], ast.Constant)
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 from numpy.typing import NDArray
 
 from benchmarks.support.image_folders import drawing
@@ -37,9 +40,18 @@ def pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
     digests = {}
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        drawing(number).save(folder / name)
-        digests[name] = source_digest(decode((folder / name).read_bytes(), name=name))
+        data, digests[name] = _drawn(number, Path(name).suffix)
+        (folder / name).write_bytes(data)
     return digests
+
+
+@cache
+def _drawn(number: int, ending: str) -> tuple[bytes, str]:
+    """The file of a drawing, and its digest; many runs have the same drawings."""
+    file = io.BytesIO()
+    drawing(number).save(file, Image.registered_extensions()[ending])
+    data = file.getvalue()
+    return data, source_digest(decode(data, name=f"{number}{ending}"))
 
 
 def saved(

@@ -444,7 +444,7 @@ class _Claim:
         for values in self._values(units):
             is_any_accepted |= (values != 0).any(axis=0)
             for stake, total in zip(_STAKES * self._largest_stake, capital, strict=True):
-                total += np.log1p(-stake * values).sum(axis=0)
+                total += _sum_of_logs(1 - stake * values)
         evidence = np.where(is_any_accepted, capital.max(axis=0), -np.inf)
         return _Evidence(evidence, _STAKES[capital.argmax(axis=0)] * self._largest_stake)
 
@@ -482,6 +482,17 @@ class _Claim:
             excess = self.wrong[images] - self.max_error
             totals = np.bincount(cells.ravel(), excess.ravel(), len(chosen) * size)
             yield _sum_from(totals.reshape(len(chosen), size)) / most_rows
+
+
+def _sum_of_logs(factors: Floats) -> Floats:
+    """(n, m) -> (m,): the logarithm of the product of ``factors``, which are above 0.01.
+
+    A product takes a tenth of the time of a logarithm; that of 64 of them has no underflow.
+    """
+    total = np.zeros(factors.shape[1])
+    for start in range(0, len(factors), 64):
+        total += np.log(factors[start : start + 64].prod(axis=0))
+    return total
 
 
 def _sum_from(totals: NDArray[Any]) -> Floats:
