@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.support.image_folders import drawing
 from robustness import metrics, models, runs

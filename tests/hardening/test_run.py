@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         # No process needs TensorFlow to read it.
         descriptions += describe(base, name, path=f"{name}.xml").read_text()
     (base / "models.toml").write_text(descriptions)
-    for part, rows in (("train", range(1000, 1240)), ("judge", range(1500, 1660))):
+    for part, rows in (("train", range(1000, 1160)), ("judge", range(1500, 1620))):
         for row in rows:
             path = base / part / DIGITS[classes[row]] / f"{row}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -86,10 +86,11 @@ def test_a_saved_run_has_its_answers(run: str, tmp_path: Path) -> None:
         assert actual[command] == answer, command
 
 
-def evaluate(to: Path) -> Path:
+def evaluate(to: Path, *options: str) -> Path:
     """Evaluates the request of ``evaluated`` in the empty folder ``to``; the folder of the run."""
     request = str(GOLDEN / "request.toml")
     arguments = ["evaluate", str(GOLDEN / "photos"), "--request", request, "--out", str(to)]
+    arguments += options
     with contextlib.redirect_stdout(io.StringIO()):
         assert main.main([*arguments, "--json"]) == 0
     (folder,) = (path for path in to.iterdir() if path.is_dir())
@@ -97,9 +98,15 @@ def evaluate(to: Path) -> Path:
 
 
 def test_a_fresh_evaluation_has_the_rows_of_the_saved_run(tmp_path: Path) -> None:
-    saved, fresh = runs.load(GOLDEN / "evaluated"), runs.load(evaluate(tmp_path))
-    assert saved.row_count == fresh.row_count == 12 * 2 * 4
-    beyond = [change for change in row_changes(saved.table(), fresh.table()) if not change.rounding]
+    """Of a sample of its images, three that can be read: an attack takes a second for each."""
+    saved = runs.load(GOLDEN / "evaluated").table()
+    fresh = runs.load(evaluate(tmp_path, "--sample", "5")).table()
+    assert saved.num_rows == 12 * 2 * 4
+    assert fresh.num_rows == 3 * 2 * 4
+    saved = saved.filter(pc.is_in(saved["image"], pc.unique(fresh["image"])))
+    # A position is a place among all images, or in the sample.
+    tables = [table.drop_columns("position") for table in (saved, fresh)]
+    beyond = [change for change in row_changes(*tables) if not change.rounding]
     assert not [change for change in beyond if not change.condition.startswith("pgd")]
     # Rounding of another processor turns the steps of an attack, but seldom where they lead.
     assert all(change.rows <= 2 for change in beyond if change.column == "top1"), beyond
