@@ -194,10 +194,30 @@ def measured(verdict: Entry) -> str:
     elif verdict["attacked"] is not None and verdict["attacked"] < verdict["images"]:
         what = ", under attack of predictions to break"
     low, high = verdict["low"], verdict["high"]
+    value = format_figure(verdict["value"], ".1%")
+    form: Form = ".1%"
+    if is_loss(verdict):
+        value = counted(points(verdict["value"], ".1f"), "point")
+        form = loss
     interval = "fewer than 5 images: no interval"
     if low is not None:
-        interval = f"{format_figure(low, '.1%')} to {format_figure(high, '.1%')}"
-    return f"{format_figure(verdict['value'], '.1%')}{what} ({interval})"
+        interval = Between("value", form)({"value_low": low, "value_high": high})
+    return f"{value}{what} ({interval})"
+
+
+def is_loss(verdict: Entry) -> bool:
+    return bool(verdict["limit"] == "max_regression")
+
+
+def loss(value: float) -> str:
+    return points(value, ".1f")
+
+
+def wanted(verdict: Entry) -> str:
+    """The limit of a verdict, in points where it is one of a loss."""
+    if is_loss(verdict):
+        return counted(f"{100 * verdict['wanted']:g}", "point")
+    return Written("wanted", ".0%")(verdict)
 
 
 # --- the law of the tables ------------------------------------------------------------------------
@@ -387,7 +407,7 @@ TABLES = (
             "Condition": Written("where", str),
             "Limit": Written("limit", str),
         },
-        {"Expected": Written("wanted", ".0%"), "Measured": measured},
+        {"Expected": wanted, "Measured": measured},
     ),
 )
 
