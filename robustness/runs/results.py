@@ -14,11 +14,13 @@ import gzip
 import hashlib
 import io
 import json
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from robustness import models
 from robustness.base import secret
@@ -40,6 +42,10 @@ _MAX_TEXT_BYTES = 512 * 2**20
 _PURPOSE = "stored result"
 _SIGNATURE_BYTES = 65  # with the end of its line
 
+_CHANGING = threading.Lock()
+_COMPUTING: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
+"""By the file of a result: the lock of the thread that computes it, while any thread needs it."""
+
 Kind = TypeVar("Kind")
 """The type of a result: a dataclass, or a list of them, that JSON holds whole."""
 
@@ -59,13 +65,18 @@ def stored(
 ) -> Kind:
     """The stored result ``name`` of the run in ``folder``, else what ``compute`` returns.
 
-    That is then stored, unless the run is unfinished or the disk does not take it.
+    That is then stored, unless the run is unfinished or the disk does not take it. Where several
+    threads ask, the first one computes, and the others wait and read what it stored.
     """
-    result = read(folder, manifest, name, kind, version)
-    if result is None:
-        result = compute()
-        write(folder, manifest, name, result, version)
-    return result
+    path = file(folder, name)
+    with _CHANGING:
+        computing = _COMPUTING.setdefault(path, threading.Lock())
+    with computing:
+        result = read(folder, manifest, name, kind, version)
+        if result is None:
+            result = compute()
+            write(folder, manifest, name, result, version)
+        return result
 
 
 def write(folder: Path, manifest: Manifest, name: str, result: object, version: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,6 +249,24 @@ def test_kept_figures_equal_fresh_ones_and_are_worked_out_once(
     assert kept.classes == fresh.classes == first.classes
     check(tell(kept), tell(fresh))
     assert choose(kept, Criteria(weights={"fog": 3})) == choose(fresh, Criteria(weights={"fog": 3}))
+
+
+def test_figures_that_two_visitors_ask_for_at_once_are_worked_out_once(
+    run: runs.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results.file(run.folder, results.FIGURES).unlink(missing_ok=True)
+    worked_out = counted(monkeypatch)
+    compute = analysis.figures_of
+
+    def slow(rows: Rows) -> Figures:
+        time.sleep(0.1)  # so that both ask before one is done
+        return compute(rows)
+
+    monkeypatch.setattr(analysis, "figures_of", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda each: each.figures.summary, [Analysis(run), Analysis(run)])
+    assert first == second
+    assert len(worked_out) == 1
 
 
 @pytest.mark.parametrize(
