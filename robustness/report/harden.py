@@ -10,6 +10,7 @@ from robustness.hardening.judgement import MOST_LOSS, ORIGINALS, TRAINED, UNSEEN
 from robustness.report import maps
 from robustness.report.blocks import Map, Text, Titled, model_label
 from robustness.report.facts import trained_on
+from robustness.report.harm import levels
 from robustness.report.tables import Column, Entry, Table, figure, in_brackets
 from robustness.statistics.pairs import round_up
 
@@ -126,11 +127,12 @@ def blocks(hardening: Hardening) -> list[Text | Titled | Map]:
         ("Difference, 95% interval", lambda entry: _points(entry, quantity)),
         ("Significant", lambda entry: "yes" if entry["group"].significant else "no"),
     ]
+    drawing = maps.before_and_after(changes, quantity, titles)
     return [
         Map(
             "Before and after",
-            maps.before_and_after(changes, quantity, titles),
-            "In percent, by growing strength. A pale change is not significant.",
+            drawing,
+            f"In percent{levels(drawing)}. A pale change is not significant.",
         ),
         Titled(
             "Accuracy" if judgement.labelled else "Agreement with the parent's prediction",

@@ -259,7 +259,7 @@ def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
     """
     quantity = report_maps.quantity_of(figures)
     entries = figures.by_perturbation
-    texts = [f"{_shown_share(figures)}, in percent{_levels(drawing)}."]
+    texts = [f"{_shown_share(figures)}, in percent{levels(drawing)}."]
     has_attacks = any(entry["perturbation"] in ATTACK_RECORDS for entry in entries)
     if has_attacks and quantity == "perturbed_accuracy":
         texts.append("Under attack: robust accuracy, of all images.")
@@ -271,7 +271,7 @@ def map_note(figures: Figures, drawing: BandMap | None = None) -> str:
     return " ".join(texts)
 
 
-def _levels(drawing: BandMap | None) -> str:
+def levels(drawing: BandMap | None) -> str:
     """Return the end of a sentence on what the cells of a row differ by, such as ", by severity".
 
     It is "" if every row has one cell.

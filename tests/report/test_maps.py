@@ -299,6 +299,7 @@ def test_a_hardened_model_has_its_shares_before_and_after() -> None:
     block = results.blocks(answer)[0]
     assert isinstance(block, Map)
     drawn = block.drawing
+    assert "strength" not in block.note, "each condition has one"
     assert list(drawn.columns)[:2] == ["SqueezeNet 1.1", "hard"]
     shares = {row.label: [s.tiles[0].text for s in row.strips if s] for row in drawn.rows}
     for at, label in enumerate(["Originals", "Fog effect", "Rotation"]):

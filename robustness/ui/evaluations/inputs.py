@@ -148,7 +148,7 @@ def run_input(question: str) -> NewRun | None:
     matched = _matched()
     if matched is not None:
         _draw_profile(matched.answer)
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     with left:
         source = source_input(reference=None if matched is None else matched.request.reference)
     with right:
@@ -235,7 +235,7 @@ def _settings_input(
     matched: Matched | None, model_names: Sequence[str], *, has_conditions: bool
 ) -> _Settings:
     """Draw the controls of what has a default; the conditions if ``has_conditions``."""
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns(2, gap="medium")
     conditions: tuple[Condition, ...] = ()
     with left:
         if has_conditions:
