@@ -230,7 +230,11 @@ def _sentence(error: Mapping[str, Any]) -> str:
     if error["type"] == "json_invalid":
         return "it is not JSON"
     if error["type"] == "missing":
+        if not key:  # the last items of a list of fixed length
+            return f"{position}expected a value, got none: add it"
         return f"{position}{key!r} is missing: add it"
+    if error["type"] == "list_type" and key and isinstance(error["input"], dict):
+        return f"{position}expected tables [[{key}]], got one table [{key}]"
     subject = expectation(error)
     if key:
         subject = f"{key} to be {subject}"
