@@ -38,6 +38,7 @@ class Whole(StrictTable):
         ({"count": 1, "kind": "huge"}, "it: expected kind to be 'big' or 'small', got 'huge'."),
         ({"count": 1, "size": 5000}, "it: expected size to be a size from 8 to 64, got 5000."),
         ({"count": 1, "parts": 3}, "it: expected parts to be a list, got 3."),
+        ({"count": 1, "parts": {}}, "it: expected tables [[parts]], got one table [parts]."),
         ({"count": 1, "parts": [3]}, "it: parts 1: expected a table, got 3."),
         ({"count": 1, "parts": [{}, {"share": 2}]}, "it: parts 2: expected share to be "),
         ({"count": 1, "parts": [{"share": float("nan")}]}, "it: parts 1: expected share to be "),

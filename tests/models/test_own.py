@@ -192,6 +192,10 @@ DESCRIPTIONS = {
         },
         "normalisation: mean 3: expected",
     ),
+    "a mean of two": (
+        {"normalisation": {"mean": [0, 0], "std": [1] * 3}},
+        "normalisation: mean 3: expected a value, got none",
+    ),
     "a path in nobody's home": ({"path": "~nobody-here/x.keras"}, "a user without a home"),
     "another model's title": ({"title": "SqueezeNet 1.1"}, "title that no other model has"),
     "a name that is taken": ({"name": "VGG16"}, "a bundled model has that name"),
