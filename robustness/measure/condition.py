@@ -142,6 +142,10 @@ class Condition:
         ``fog=0.6``, ``fog=.2 + gaussian_blur=0.4`` and ``pgd(epsilon=2/255)`` are read; settings of
         an attack that are left out have its defaults. Raises ``ParameterError`` for anything else.
         """
+        if not isinstance(text, str):
+            raise ParameterError(
+                f"Expected the text of a condition such as 'fog=0.6', got {text!r}."
+            )
         called = _ATTACK_ID.fullmatch(text.strip())
         try:
             if called is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import numbers
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -260,6 +261,10 @@ def linear(start: float, stop: float) -> Callable[[float], float]:
 
 def check_strength(strength: float) -> float:
     """``strength`` as a float; raises ``ParameterError`` unless it lies in [0, 1]."""
+    if not isinstance(strength, numbers.Real):
+        raise ParameterError(
+            f"A strength must be a number from 0 (no change) to 1 (strongest), got {strength!r}."
+        )
     if not 0.0 <= strength <= 1.0:  # also refuses NaN
         raise ParameterError(
             f"A strength must lie between 0 (no change) and 1 (strongest), got {strength:g}."

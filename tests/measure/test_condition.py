@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from robustness.attacks import REGISTRY as ATTACKS
-from robustness.base.errors import RobustnessError
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.measure import condition as texts
 from robustness.measure.condition import Condition
 from robustness.perturbations import REGISTRY, SAVED_AS_JPEG
@@ -119,3 +119,10 @@ def test_a_label_means_the_perturbation_or_attack_that_pages_call_so() -> None:
     assert Condition.parse("underexposure=0.5 + Fog Effect=.2").id == "fog=0.2+darkness=0.5"
     with pytest.raises(RobustnessError, match="each perturbation once"):
         Condition.of({"darkness": 0.5, "Underexposure": 0.2})
+
+
+def test_a_strength_that_is_no_number_is_refused_with_a_sentence() -> None:
+    values: Any = {"fog": "0.6"}
+    for read in (Condition.of, Condition.parse):
+        with pytest.raises(ParameterError, match=r"got .*0\.6"):
+            read(values)
