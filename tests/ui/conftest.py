@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustness.models import own
+from robustness.ui.live import map
 from tests.support import onnx_files
 from tests.support.user_models import describe
 
@@ -17,6 +18,12 @@ def runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The dashboard's folder of runs, which nobody has made yet."""
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map computes a few cells and waits for a click."""
+    monkeypatch.setattr(map, "AT_ONCE_SECONDS", 0)
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ def fits(made: report.Report) -> set[str]:
     return {own["fit"] for own in made.manifest["spec"]["framings"].values()}
 
 
+@pytest.mark.usefixtures("few_cells")
 def test_its_rows_say_how_the_picture_became_square(reported: list[report.Report]) -> None:
     run(view="map", perturbation="rotation", models="SqueezeNet", fit="letterbox")
     (made,) = reported

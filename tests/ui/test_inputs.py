@@ -12,17 +12,13 @@ from benchmarks.support.repository import ROOT
 from robustness.images.decoding import sample_bytes
 from robustness.images.framing import Framing, image_digest, study_image
 from robustness.ui import session
-from robustness.ui.live import map
 from robustness.ui.live.stories import STORIES
 from tests.support.pages import changes, html, run
 
 FILES = [(f"{name}.png", sample_bytes(name), "image/png") for name in ("rocket", "astronaut")]
 
 
-@pytest.fixture(autouse=True)
-def few_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A map computes a few cells and waits for a click."""
-    monkeypatch.setattr(map, "AT_ONCE_SECONDS", 0)
+pytestmark = pytest.mark.usefixtures("few_cells")
 
 
 def image_map() -> AppTest:

@@ -21,6 +21,7 @@ def signs(app: AppTest) -> set[str]:
     return set(re.findall(r'"(?: aria-hidden="true")?>([✓✗=≠])', html(app)))
 
 
+@pytest.mark.usefixtures("few_cells")
 @pytest.mark.parametrize("view", ["live", "map"])
 def test_every_view_says_what_is_correct_by_the_class_of_the_sample_or_of_the_link(
     view: str,

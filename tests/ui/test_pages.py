@@ -82,6 +82,7 @@ def test_a_choice_and_its_link_stay_in_step() -> None:
     assert app.query_params["labelling"] == shown == "none"
 
 
+@pytest.mark.usefixtures("few_cells")
 def test_a_view_goes_on_with_the_image_and_the_perturbation_of_the_last() -> None:
     app = run(sample="rocket", models="SqueezeNet", rotation="0.3")
     app.selectbox(key="shows").set_value("missile").run()
@@ -93,6 +94,7 @@ def test_a_view_goes_on_with_the_image_and_the_perturbation_of_the_last() -> Non
     assert app.query_params["rotation"] == "0.3"
 
 
+@pytest.mark.usefixtures("few_cells")
 def test_only_the_open_view_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     computed = changes(monkeypatch)
     monkeypatch.setattr(shared, "answers", None)  # neither images nor predictions of Live
