@@ -301,7 +301,7 @@ def _candidates(text: str, label_sets: Sequence[Labels]) -> list[str]:
         return list(meant)
     names = [name for labels in label_sets for name in labels.names]
     last_word = folded(text).rpartition(" ")[2]
-    if last_word:
+    if len(last_word) > 2:  # shorter ones, such as "a", stand in names of anything
         forms = {last_word, last_word.removesuffix("s")}
         with_the_word = [name for name in names if not forms.isdisjoint(folded(name).split())]
         if with_the_word:

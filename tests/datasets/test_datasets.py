@@ -578,6 +578,10 @@ def test_a_folder_without_a_class_is_told_the_nearest(text: str, near: str, tmp_
     drawing(0).save(tmp_path / "set" / text / "a.png")
     with pytest.raises(LabelError, match=rf"Did you mean '[^']*\b{near}\b"):
         entry_class_indices(open_dataset(str(tmp_path / "set")), [imagenet()])
+    (tmp_path / "set" / text).rename(tmp_path / "set" / "a")
+    with pytest.raises(LabelError) as caught:
+        entry_class_indices(open_dataset(str(tmp_path / "set")), [imagenet()])
+    assert "Did you mean" not in str(caught.value)
 
 
 def test_study_images_are_not_cropped_again(tmp_path: Path) -> None:
