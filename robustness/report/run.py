@@ -173,6 +173,8 @@ def _facts(figures: RunFigures) -> list[tuple[str, str]]:
         ("Measurements", f"{figures.run.row_count:,}"),
         ("Models", ", ".join(model_label(name) for name in spec.model_names)),
     ]
+    if spec.remedies:
+        pairs.append(("Remedies", ", ".join(chain.label for chain in spec.remedies)))
     if spec.classes:
         count = f"{len(spec.classes):,}"
         classes = models.classes(spec.model_names[0])
