@@ -449,7 +449,12 @@ def read(folder: Path, files: Iterable[str], batch: int, chunks: Collection[int]
     rows = len(positions) - 1 - from_end
     chunk_numbers = positions[rows] // batch
     is_done = np.isin(chunk_numbers, np.fromiter(chunks, np.int64))
-    return images.take(pa.array(rows[is_done]))
+    done = rows[is_done]
+    if not np.array_equal(done, np.arange(len(positions))):  # else a copy would only take memory
+        images = images.take(pa.array(done))
+    # Decoding a file leaves Arrow twice the memory that its images need.
+    pa.default_memory_pool().release_unused()
+    return images
 
 
 def _read_images(path: Path) -> pa.Table:
@@ -471,7 +476,10 @@ def _read_images(path: Path) -> pa.Table:
 
 def readable(images: pa.Table) -> pa.Table:
     """Those of ``images`` that were read, and so have rows."""
-    return images.filter(pc.equal(images["status"], READABLE))
+    is_readable = pc.equal(images["status"], READABLE)
+    if pc.all(is_readable, skip_nulls=False).as_py():
+        return images  # as a copy would only take memory
+    return images.filter(is_readable)
 
 
 def unreadable(images: pa.Table) -> list[tuple[str, str]]:
