@@ -22,11 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import pooch
-from requests import RequestException, Response, exceptions
 
 from robustness import __version__
 from robustness.base import settings
@@ -49,6 +46,9 @@ from robustness.base.files import (
 from robustness.base.text import counted, in_bytes
 from robustness.models.formats import MAX_BYTES, ZERO_SHOT, all_files, is_quantised
 from robustness.models.record import OFFLINE, OWN, REGISTRY, STUDY, ModelRecord, UserFile, Weights
+
+if TYPE_CHECKING:
+    from requests import Response
 
 SUMS = "SHA256SUMS"
 """The list of hashes beside a preset's files, in the format of ``sha256sum``."""
@@ -448,8 +448,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _SHA256 = "sha256:"
 
-pooch.get_logger().setLevel(logging.WARNING)
-
 
 def download(name: str, progress: Progress | None = None, to: Path | None = None) -> Path:
     """Fetch the weights of the model ``name`` unless they are there already; return the path.
@@ -589,6 +587,8 @@ def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
 
     Raises ``_SourceError`` where that fails, with the host's name.
     """
+    from requests import HTTPError
+
     weights = record.weights
     mirror = (settings.value(settings.WEIGHTS_MIRROR) or "").rstrip("/")
     expected_bytes = size(record) or 0
@@ -617,7 +617,7 @@ def _fetch(record: ModelRecord, part: Path, progress: Progress) -> None:
                 listed = sums(part) or {}
             except _SourceError as error:
                 # A mirror that answers may have no list; one that does not has no files either.
-                if not isinstance(error.__cause__, exceptions.HTTPError):
+                if not isinstance(error.__cause__, HTTPError):
                     raise
         for file in weights.file_names:
             target = part / file if weights.files else part
@@ -666,6 +666,10 @@ class _FileDownload:
         Raises ``_SourceError`` where that fails, ``OSError`` where the file cannot be written, and
         what ``report`` raises.
         """
+        import pooch  # slow to import, and most processes fetch nothing
+        from requests import RequestException
+
+        pooch.get_logger().setLevel(logging.WARNING)
         files = pooch.create(
             target.parent.absolute(),
             base_url="",
@@ -680,10 +684,12 @@ class _FileDownload:
 
     def __call__(self, url: str, path: str, _: object) -> None:
         """Fetch ``url`` into the file ``path`` and check it; pooch calls this once an attempt."""
+        from pooch import HTTPDownloader
+
         self._path = Path(path)
         self._responses = []
         self._next_report = 0.0
-        request = pooch.HTTPDownloader(
+        request = HTTPDownloader(
             progressbar=self,
             chunk_size=_CHUNK,
             timeout=self._timeout,
@@ -744,6 +750,8 @@ class _FileDownload:
 
     def _reason(self, error: Exception) -> str:
         """Why an attempt failed, as a clause for people."""
+        from requests import exceptions
+
         text = str(error)
         response = getattr(error, "response", None)
         if isinstance(error, _WrongFileError):
