@@ -272,7 +272,7 @@ def _print_run(run: Run) -> None:
     if not run.images:
         console.say("\nNo image could be measured: there are no results.")
         return
-    console.say(report.printed(report.of_run(run)))
+    console.say(report.printed(report.summary_of_run(run)))
     console.say(f"\nSaved in {run.folder}")
     if run.manifest.spec.domain is not None:
         command = f"python -m robustness domain record {run.folder} --to record.pdf"

@@ -18,7 +18,7 @@ from robustness.report.formats import (
     write,
 )
 from robustness.report.image import of_attack, of_live
-from robustness.report.run import of_run
+from robustness.report.run import of_run, summary_of_run
 from robustness.report.search import of_breaks
 from robustness.report.strength import of_map
 from robustness.report.study import of_study
@@ -40,5 +40,6 @@ __all__ = [
     "printed",
     "printed_blocks",
     "rendered",
+    "summary_of_run",
     "write",
 ]

@@ -199,40 +199,48 @@ BRACKETS = "Parentheses: 95% intervals."
 """The note below answers that contain intervals."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """A result to share, before it is rendered in one of the formats.
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What the command line prints of a result.
 
     - ``answers`` are pairs of a question and a sentence, and ``note`` explains them.
-    - ``facts`` are pairs of a name and a value, such as ("Seed", "0").
     - ``cautions`` are sentences that must be read before the figures.
-    - ``brief`` are the blocks that a model card and the command line show.
-    - ``methods`` and ``limits`` explain how the figures were made, and what they cannot show.
-    - ``manifest`` suffices to reproduce the rows, and ``replay`` says how.
+    - ``brief`` are the blocks that a model card shows, too.
     """
 
-    title: str
     answers: Sequence[tuple[str, str]]
-    facts: Sequence[tuple[str, str]]
     cautions: Sequence[str]
-    sections: Sequence[Section]
     brief: Sequence[Titled | Text | Map]
-    methods: Sequence[Printed]
-    limits: Sequence[str]
-    manifest: Mapping[str, Any]
-    replay: str
-    data: Data
     note: str = ""
-
-    @property
-    def question(self) -> str:
-        """The first question of ``answers``."""
-        return self.answers[0][0]
 
     @property
     def answer(self) -> tuple[str, ...]:
         """The sentences of ``answers`` without their questions."""
         return tuple(sentence for _, sentence in self.answers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Summary):
+    """A result to share, before it is rendered in one of the formats.
+
+    - ``facts`` are pairs of a name and a value, such as ("Seed", "0").
+    - ``methods`` and ``limits`` explain how the figures were made, and what they cannot show.
+    - ``manifest`` suffices to reproduce the rows, and ``replay`` says how.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    sections: Sequence[Section]
+    methods: Sequence[Printed]
+    limits: Sequence[str]
+    manifest: Mapping[str, Any]
+    replay: str
+    data: Data
+
+    @property
+    def question(self) -> str:
+        """The first question of ``answers``."""
+        return self.answers[0][0]
 
     def facts_at(self, when: datetime) -> list[tuple[str, str]]:
         """The facts, followed by the time ``when`` (in UTC) at which the report was made."""
@@ -481,9 +489,11 @@ class Question(Generic[F]):
     - ``brief`` returns the blocks that a model card and the command line show;
     - ``tables`` returns the figures as JSON-ready records.
 
+    Without ``answers`` and ``brief`` a summary of the run does not compute the figures.
+
     A section has the heading ``title``, and ``about`` says what it answers. There is no section for
-    a run without what the question ``needs``, nor if there are no blocks. ``figures``, ``answers``,
-    ``brief`` and ``tables`` are called for every run, and must work without the needs as well.
+    a run without what the question ``needs``, nor if there are no blocks. All others are called for
+    every run, and must work without the needs as well.
 
     ``view`` is the view of the page that shows the section, "" for none, and ``link`` is the query
     parameter that a click in the section sets. ``command`` is the command that prints the section,
@@ -502,8 +512,8 @@ class Question(Generic[F]):
     option_needs: Mapping[str, Need] = field(default_factory=dict)
     names: Callable[[RunFigures], Sequence[str]] = lambda _: ()
     link: str = ""
-    answers: Callable[[F], Sequence[tuple[str, str]]] = lambda _: ()
-    brief: Callable[[F], Sequence[Titled | Text | Map]] = lambda _: ()
+    answers: Callable[[F], Sequence[tuple[str, str]]] | None = None
+    brief: Callable[[F], Sequence[Titled | Text | Map]] | None = None
     tables: Callable[[F], Tables] = lambda _: {}
     command: str = ""
 

@@ -446,12 +446,12 @@ def _choice_blocks(figures: ChoiceFigures) -> list[Block]:
     return blocks(figures.chosen)
 
 
-def _choice_answers(figures: ChoiceFigures) -> list[tuple[str, str]]:
+def _answers(figures: ChoiceFigures) -> list[tuple[str, str]]:
     return [("Which model is most robust?", answer(figures.statistics, figures.chosen))]
 
 
-def _choice_brief(figures: ChoiceFigures) -> list[Titled | Text]:
-    # A choice among one model is none.
+def brief(figures: ChoiceFigures) -> list[Titled | Text]:
+    """Return the blocks of several models; there is no choice among one."""
     if len(figures.statistics.summary) < 2:
         return []
     return [block for block in blocks(figures.chosen) if isinstance(block, Titled | Text)]
@@ -462,8 +462,8 @@ CHOICE = Question(
     "Choice",
     _choice_blocks,
     figures=choice_figures,
-    answers=_choice_answers,
-    brief=_choice_brief,
+    answers=_answers,
+    brief=brief,
     options=ChoiceOptions,
     option_needs={
         "min_accuracy": LABELS,

@@ -181,7 +181,7 @@ def rate(judged: Judged) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _answers(figures: DomainFigures) -> list[tuple[str, str]]:
+def answers(figures: DomainFigures) -> list[tuple[str, str]]:
     pairs = []
     for judged in figures.judged:
         question = f"Where does {model_label(judged.model)} hold in the domain?"
@@ -398,7 +398,7 @@ DOMAIN = Question(
     figures=_figures,
     view="",
     needs=(HAS_DOMAIN,),
-    answers=_answers,
+    answers=answers,
     brief=_brief,
     tables=_tables,
 )

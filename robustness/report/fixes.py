@@ -6,9 +6,8 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
 
 from robustness import models
 from robustness.base import settings
@@ -107,38 +106,54 @@ class Fix:
     other: str = ""
 
 
-class FixFigures(NamedTuple):
-    """The fixes for the models of a run, and the trials of remedies that it made."""
+class FixFigures:
+    """The fixes that are known from a run, from its calibrations and from its trainings.
 
-    fixes: Sequence[Fix]
-    tried: Gains
-
-
-def fix_figures(figures: RunFigures) -> FixFigures:
-    """Return the fixes that are known from a run, from its calibrations and from its trainings.
-
-    Models come in the order of the choice. Nothing is measured.
+    Models come in the order of the choice. Nothing is measured. ``tried`` are the trials of
+    remedies that the run made.
     """
-    run = figures.run
-    tried = measured_gains(run)
-    training = last_trained(run.folder)
-    thresholds = {entry["model"]: entry for entry in figures.answer(threshold.THRESHOLD).entries}
-    names: list[str] = []
-    if run.row_count:
-        ranked = [entry["model"] for entry in figures.statistics.summary]
-        names = figures.answer(CHOICE).chosen.in_order(ranked)
-    fixes: list[Fix] = []
-    for name in names:
-        # The other fixes need the model itself, and a table of predictions comes without it.
-        if not run.is_from_table:
-            fixes += _remedy_fixes(run, name, tried)
-        if name in thresholds and thresholds[name]["status"]:
-            fixes.append(_threshold_fix(figures, thresholds[name]))
-        if not run.is_from_table:
-            fixes += _calibration_fixes(figures, name)
-            fixes += _training_fixes(figures, name, training)
-        fixes += _other_models(figures, name)
-    return FixFigures(fixes, tried)
+
+    def __init__(self, figures: RunFigures, tried: Gains) -> None:
+        self._figures = figures
+        self.tried = tried
+
+    @cached_property
+    def improvements(self) -> Sequence[Fix]:
+        """What improves a model itself: remedies, temperatures and trained copies."""
+        run = self._figures.run
+        if run.is_from_table:
+            return []  # they need the model, and a table of predictions comes without it
+        training = last_trained(run.folder)
+        fixes: list[Fix] = []
+        for name in self._names:
+            fixes += _remedy_fixes(run, name, self.tried)
+            fixes += _calibration_fixes(self._figures, name)
+            fixes += _training_fixes(self._figures, name, training)
+        return fixes
+
+    @cached_property
+    def fixes(self) -> Sequence[Fix]:
+        """All fixes, those of a model together."""
+        entries = self._figures.answer(threshold.THRESHOLD).entries
+        thresholds = {entry["model"]: entry for entry in entries}
+        fixes: list[Fix] = []
+        for name in self._names:
+            fixes += [fix for fix in self.improvements if fix.model == name]
+            if name in thresholds and thresholds[name]["status"]:
+                fixes.append(_threshold_fix(self._figures, thresholds[name]))
+            fixes += _other_models(self._figures, name)
+        return fixes
+
+    @cached_property
+    def _names(self) -> list[str]:
+        if not self._figures.run.row_count:
+            return []
+        ranked = [entry["model"] for entry in self._figures.statistics.summary]
+        return self._figures.answer(CHOICE).chosen.in_order(ranked)
+
+
+def _fix_figures(figures: RunFigures) -> FixFigures:
+    return FixFigures(figures, measured_gains(figures.run))
 
 
 def _command(*words: str) -> str:
@@ -541,8 +556,8 @@ def answers(figures: FixFigures) -> list[tuple[str, str]]:
     Thresholds and other models are left out, which other questions answer.
     """
     gains_of_model: dict[str, list[str]] = {}
-    for fix in figures.fixes:
-        if fix.significant and fix.kind in (REMEDY, CALIBRATION, TRAINING):
+    for fix in figures.improvements:
+        if fix.significant:
             gains_of_model.setdefault(fix.model, []).append(f"{fix.what}, {gain_text(fix)}")
     sentences = []
     for name, gains in gains_of_model.items():
@@ -716,7 +731,7 @@ FIXES = Question(
     TITLE,
     blocks,
     "what would help each model, and what it costs",
-    figures=fix_figures,
+    figures=_fix_figures,
     answers=answers,
     tables=_json_tables,
     command="fixes",

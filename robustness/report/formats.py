@@ -48,6 +48,7 @@ from robustness.report.blocks import (
     Printed,
     Report,
     Section,
+    Summary,
     Text,
     Titled,
     code_parts,
@@ -337,11 +338,11 @@ def markdown_file(report: Report, file: IO[bytes], when: datetime) -> None:
         file.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
-def printed(report: Report) -> str:
-    """Return the answers, cautions and tables of a report for a terminal."""
-    answers = "\n".join(f"- {visible(sentence)}" for sentence in report.answer)
-    notes = [Text(text) for text in (report.note, *report.cautions) if text]
-    return f"{answers}\n{printed_blocks([*notes, *report.brief])}".strip()
+def printed(summary: Summary) -> str:
+    """Return a summary, or that of a report, for a terminal."""
+    answers = "\n".join(f"- {visible(sentence)}" for sentence in summary.answer)
+    notes = [Text(text) for text in (summary.note, *summary.cautions) if text]
+    return f"{answers}\n{printed_blocks([*notes, *summary.brief])}".strip()
 
 
 def printed_blocks(blocks: Iterable[Text | Titled | Map]) -> str:

@@ -29,6 +29,7 @@ from robustness.report.blocks import (
     Report,
     RunFigures,
     Section,
+    Summary,
     Text,
     Titled,
     model_label,
@@ -109,11 +110,9 @@ def of_run(run: Run) -> Report:
 def of_figures(figures: RunFigures) -> Report:
     """Return the report of the run of ``figures``, as ``of_run`` does."""
     run = figures.run
-    if not run.row_count:
-        raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
     spec = run.manifest.spec
+    opening = summary(figures)
     sections: list[Section] = []
-    brief: list[Titled | Text | Map] = []
     tables: dict[str, Sequence[Entry]] = {}
     for question in REGISTRY:
         if question is RUN_MAP and spec.domain is not None:
@@ -122,10 +121,6 @@ def of_figures(figures: RunFigures) -> Report:
         if section is not None:
             sections.append(section)
         tables |= question.tables(figures.answer(question))
-        if question is not CHOICE:
-            brief += question.brief(figures.answer(question))
-    # The choice comes last in a terminal, where the last lines are read first.
-    brief += CHOICE.brief(figures.answer(CHOICE))
     notes = list(methods.MANY_IMAGES)
     if spec.domain is not None:
         notes.append(methods.DOMAIN)
@@ -133,17 +128,43 @@ def of_figures(figures: RunFigures) -> Report:
     subject = model_label(names[0]) if len(names) == 1 else f"{len(names)} models"
     return Report(
         title=f"Robustness of {subject} on {run.manifest.dataset.title}",
-        answers=answers(figures),
+        answers=opening.answers,
+        note=opening.note,
+        cautions=opening.cautions,
+        brief=opening.brief,
         facts=_facts(figures),
-        cautions=cautions(figures),
         sections=sections,
-        brief=brief,
         methods=methods.blocks(spec.conditions, notes, has_scores=bool(run.score)),
         limits=methods.limits(has_scores=bool(run.score)),
         manifest=shared_manifest(run),
         replay=_replay(run),
         data=Data(run.tables, tables, run.own_scores),
-        note=note(figures),
+    )
+
+
+def summary_of_run(run: Run) -> Summary:
+    """Return what the command line prints of ``run``, as ``summary`` does."""
+    return summary(RunFigures(Analysis(run)))
+
+
+def summary(figures: RunFigures) -> Summary:
+    """Return what opens the report of the run of ``figures``; it needs no section.
+
+    Raises ``RunError`` for a run without rows.
+    """
+    run = figures.run
+    if not run.row_count:
+        raise RunError(f"The run {run.id} has no rows, so there is nothing to report.")
+    brief: list[Titled | Text | Map] = []
+    for question in REGISTRY:
+        if question is RUN_MAP and run.manifest.spec.domain is not None:
+            continue  # as in the report
+        # The choice comes last in a terminal, where the last lines are read first.
+        if question.brief is not None and question is not CHOICE:
+            brief += question.brief(figures.answer(question))
+    brief += choice.brief(figures.answer(CHOICE))
+    return Summary(
+        answers=answers(figures), note=note(figures), cautions=cautions(figures), brief=brief
     )
 
 
@@ -195,12 +216,12 @@ def answers(figures: RunFigures) -> list[tuple[str, str]]:
     """Return pairs of a question and a sentence, one of them on what the others are based on."""
     pairs: list[tuple[str, str]] = []
     for question in REGISTRY:
-        if question is not DOMAIN:
+        if question.answers is not None and question is not DOMAIN:
             pairs += question.answers(figures.answer(question))
     chosen = figures.answer(CHOICE).chosen
     # The third, after the model to choose and the worst perturbation.
     pairs.insert(2, ("What is this based on?", basis(figures.statistics, chosen)))
-    return [*DOMAIN.answers(figures.answer(DOMAIN)), *pairs]
+    return [*domain.answers(figures.answer(DOMAIN)), *pairs]
 
 
 def note(figures: RunFigures) -> str:

@@ -19,7 +19,7 @@ from robustness.hardening import Hardening, Settings
 from robustness.hardening.judgement import judge_training
 from robustness.measure.condition import Condition, as_profile
 from robustness.report import fixes
-from robustness.report.fixes import FIXES, Fix
+from robustness.report.fixes import FIXES, Fix, FixFigures
 from robustness.report.run import RunFigures
 from robustness.runs import Analysis, Run
 from robustness.runs.analysis import Calibration
@@ -67,8 +67,8 @@ def test_a_measured_remedy_has_the_gain_of_its_trial(made: Run) -> None:
                 assert not [name for name, _ in helpful if name == model]
     figures = RunFigures(Analysis(made)).answer(FIXES)
     none = tuple(replace(gain, helpful=False) for gain in figures.tried.gains)
-    useless = figures._replace(fixes=(), tried=replace(figures.tried, gains=none))
-    assert len(FIXES.answers(useless)) == 1, "remedies that were asked for have an answer"
+    useless = FixFigures(RunFigures(Analysis(made)), replace(figures.tried, gains=none))
+    assert len(fixes.answers(useless)) == 1, "remedies that were asked for have an answer"
 
 
 def test_what_is_not_measured_has_the_command_that_measures_it(

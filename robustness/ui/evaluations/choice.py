@@ -81,7 +81,7 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
     if is_own:
         answer = " ".join(chosen.sentences)
     else:
-        _, answer = CHOICE.answers(figures.answer(CHOICE))[0]
+        answer = choice.answer(figures.statistics, figures.answer(CHOICE).chosen)
     if run.manifest.spec.domain is not None:
         _draw_domain(run, figures.with_answer(CHOICE, ChoiceFigures(chosen, figures.statistics)))
         st.caption(plain(f"{'By your criteria. ' if is_own else ''}{answer}"))

@@ -134,7 +134,7 @@ def _say_answers(figures: RunFigures, view: str) -> None:
     """Write the sentences that answer the questions of ``view``."""
     sentences = []
     for question in REGISTRY:
-        if question.view == view:
+        if question.view == view and question.answers is not None:
             answers = question.answers(figures.answer(question))
             sentences += [sentence for _, sentence in answers]
     if view == COMPARE:
