@@ -699,6 +699,7 @@ def test_a_report_names_the_remedies_that_were_tried(world: World) -> None:
     assert parse("median").label in dict(world.content.facts)["Remedies"]
 
 
+@pytest.mark.parametrize("world", RUNS, indirect=True)
 def test_cells_of_tables_are_the_figures_of_the_documents(world: World) -> None:
     known = 0
     for place, table in world.tables:
