@@ -7,10 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from pathlib import Path
 
 from robustness import models
-from robustness.base import settings
 from robustness.base.text import (
     counted,
     figure_text,
@@ -160,17 +158,6 @@ def _command(*words: str) -> str:
     return shlex.join(["python", "-m", "robustness", *words])
 
 
-def _address(run: Run) -> str:
-    """How commands find ``run``: by its id in their folder of runs, else by its path."""
-    folder = settings.value(settings.RUNS) or Path("runs")
-    if run.folder.resolve().parent == folder.resolve():
-        return run.id
-    path = run.folder.resolve()
-    if path.is_relative_to(Path.cwd()):
-        path = path.relative_to(Path.cwd())
-    return str(path)
-
-
 def _remedy_fixes(run: Run, name: str, tried: Gains) -> list[Fix]:
     """Return the remedies that help a model, or one fix that says what was or can be tried."""
     gains = [gain for gain in tried.as_rows() if gain["model"] == name]
@@ -183,9 +170,7 @@ def _remedy_fixes(run: Run, name: str, tried: Gains) -> list[Fix]:
             what="Image filters, such as a median",
             cost=f"another run of {images} under {conditions}",
             measured=False,
-            command=_command(
-                "evaluate", "--request", _address(run), "--remedies", ",".join(REMEDIES)
-            ),
+            command=_command("evaluate", "--request", run.id, "--remedies", ",".join(REMEDIES)),
         )
         return [untried]
     helpful = [gain for gain in gains if gain["helpful"]]
@@ -280,7 +265,7 @@ def _calibration_fixes(figures: RunFigures, name: str) -> list[Fix]:
     if run.images < FEWEST:
         result = f"needs {FEWEST} labelled originals"
     else:
-        command = _command("calibrate", _address(run), name)
+        command = _command("calibrate", run.id, name)
     unfitted = Fix(
         model=name,
         kind=CALIBRATION,
@@ -306,9 +291,7 @@ def _fitted_temperature(run: Run, fit: Calibration) -> Fix:
     if fit.added:
         what += f": {model_label(fit.added.name)}"
     elif fit.helpful:
-        command = _command(
-            "calibrate", _address(run), fit.model, "--name", f"{fit.model}Calibrated"
-        )
+        command = _command("calibrate", run.id, fit.model, "--name", f"{fit.model}Calibrated")
     return Fix(
         model=fit.model,
         kind=CALIBRATION,
@@ -395,7 +378,7 @@ def _training_fixes(figures: RunFigures, name: str, training: Hardening | None) 
     if training is not None:
         fixes.append(_trained_copy(training))
     elif not copies and _has_trainable_condition(run):
-        harden = ["harden", name, "--images", "IMAGES", "--run", _address(run)]
+        harden = ["harden", name, "--images", "IMAGES", "--run", run.id]
         untrained = Fix(
             model=name,
             kind=TRAINING,

@@ -23,7 +23,6 @@ from robustness.report.fixes import FIXES, Fix, FixFigures
 from robustness.report.run import RunFigures
 from robustness.runs import Analysis, Run
 from robustness.runs.analysis import Calibration
-from robustness.runs.folder import folder_of
 from tests.support.jobs import store_training
 from tests.support.synthetic_remedies import Made
 
@@ -71,9 +70,7 @@ def test_a_measured_remedy_has_the_gain_of_its_trial(made: Run) -> None:
     assert len(fixes.answers(useless)) == 1, "remedies that were asked for have an answer"
 
 
-def test_what_is_not_measured_has_the_command_that_measures_it(
-    plain: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_not_measured_has_the_command_that_measures_it(plain: Run) -> None:
     kinds = {fix.kind: fix for fix in fixes_of(plain) if not fix.measured}
     assert {fixes.REMEDY, fixes.TRAINING} <= set(kinds)
     for fix in kinds.values():
@@ -82,12 +79,6 @@ def test_what_is_not_measured_has_the_command_that_measures_it(
         assert words[:3] == ["python", "-m", "robustness"]
         options = _parsed(words[3:])  # the command can be read
         assert callable(options.command)
-    for working_folder in (tmp_path, tmp_path / "set", tmp_path / "runs"):
-        monkeypatch.chdir(working_folder)  # of these only the first has the folder of runs
-        for kind, option in ((fixes.REMEDY, "--request"), (fixes.TRAINING, "--run")):
-            words = shlex.split(of_kind(plain, kind)[0].command)
-            address = words[words.index(option) + 1]
-            assert folder_of(address, Path("runs")).resolve() == plain.folder.resolve()
 
 
 def test_a_better_model_is_a_fix_and_a_worse_one_is_not(plain: Run) -> None:
