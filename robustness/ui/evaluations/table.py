@@ -59,6 +59,7 @@ LISTS = "lists-runs"
 _KEY = "runs table"
 _TITLE = "run title"
 _CLICKED = "run clicked"
+_GREW = "table of runs grew"
 _WITH = "compare with"
 _WITH_PIXELS = 200
 _STATE_PIXELS = 100
@@ -235,7 +236,11 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     if not rows:  # somebody deleted the last one just now
         return
     columns = [column for column in rows[0] if any(row[column] not in (None, "") for row in rows)]
-    _tick([number for number, name in enumerate(listed) if name in selected], anew=grows)
+    # A tick is lost from sight where it met a drawing of the growing table, so it is shown again.
+    was_growing = st.session_state.get(_GREW, False)
+    st.session_state[_GREW] = grows
+    ticked = [number for number, name in enumerate(listed) if name in selected]
+    _tick(ticked, anew=grows or was_growing)
     points = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
     st.dataframe(
