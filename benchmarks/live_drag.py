@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from playwright.sync_api import Browser, Page
 
 from benchmarks.offline_models import NAMES
-from benchmarks.support.page_actions import settled
-from benchmarks.support.server import PATIENCE, chromium, dashboard
+from benchmarks.support.page_actions import new_tab, settled
+from benchmarks.support.server import chromium, dashboard
 from benchmarks.support.slider_drag import sweep_back_and_forth, watched
 
 SECONDS = 5.0
@@ -53,8 +53,7 @@ def _held(
     context = browser.new_context(
         viewport={"width": width, "height": height}, has_touch=width < height
     )
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
+    page = new_tab(context)
     if cut:
         page.route("**/live/*", lambda route: route.abort())
     page.goto(f"{address}/?{_LINK}")
