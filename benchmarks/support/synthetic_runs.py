@@ -40,8 +40,9 @@ def pictures(folder: Path, names: Sequence[str]) -> dict[str, str]:
     digests = {}
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        data, digests[name] = _drawn(number, Path(name).suffix)
+        data, digest = _drawn(number, Path(name).suffix)
         (folder / name).write_bytes(data)
+        digests[name] = digest
     return digests
 
 

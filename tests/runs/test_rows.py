@@ -264,7 +264,8 @@ def test_figures_that_two_visitors_ask_for_at_once_are_worked_out_once(
 
     monkeypatch.setattr(analysis, "figures_of", slow)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda each: each.figures.summary, [Analysis(run), Analysis(run)])
+        asked = [pool.submit(lambda: Analysis(run).figures.summary) for _ in range(2)]
+    first, second = (answer.result() for answer in asked)
     assert first == second
     assert len(worked_out) == 1
 

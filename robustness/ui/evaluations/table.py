@@ -236,7 +236,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     if not rows:  # somebody deleted the last one just now
         return
     columns = [column for column in rows[0] if any(row[column] not in (None, "") for row in rows)]
-    # A tick is lost from sight where it met a drawing of the growing table, so it is shown again.
+    # A growing table that was drawn during a click shows the ticks from before: draw them anew.
     was_growing = st.session_state.get(_GREW, False)
     st.session_state[_GREW] = grows
     ticked = [number for number, name in enumerate(listed) if name in selected]
