@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
-
 from robustness.base.errors import ParameterError, RobustnessError
 
 TEMPORARY = ".*.tmp"
@@ -132,6 +130,8 @@ def file_lock(target: Path) -> Iterator[None]:
     The lock is a file beside ``target``, removed afterwards; a killed process releases it. Raises
     ``OSError`` if no file can be written there.
     """
+    from filelock import FileLock  # late: the help of the command line locks nothing
+
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path)
     lock.acquire(poll_interval=_POLL_SECONDS)

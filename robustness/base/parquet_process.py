@@ -1,4 +1,4 @@
-"""The process that reads untrusted Parquet tables for ``untrusted_parquet_columns``."""
+"""The process that reads untrusted Parquet tables for ``parquet.read``."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from robustness import __version__
-from robustness.base import workers
+from robustness.base import memory
 from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import did_you_mean, nearest, visible
 from robustness.cli import dashboard, domain, evaluate, images, models, runs, tasks
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0; 1 when ``models check``, ``check`` or ``match`` found something wrong; 2 for bad input, or
     when the output or a file cannot be read or written; 130 when interrupted.
     """
-    workers.share_with_arrow()
+    memory.share_with_arrow()
     if arguments is None:
         arguments = sys.argv[1:]
     options = _parsed(list(arguments) or [dashboard.NAME])

@@ -201,14 +201,14 @@ def _comparison_document(comparison: Comparison) -> dict[str, Any]:
 def resume_command(options: argparse.Namespace) -> None:
     """Continue an unfinished run, match or training."""
     from robustness import runs
-    from robustness.base import workers
+    from robustness.base import processes
     from robustness.base.turns import Pace, Unit
     from robustness.runs import jobs
 
     if options.idle:
-        workers.set_idle_priority()
+        processes.set_idle_priority()
     if options.background:
-        workers.heed_termination()
+        processes.heed_termination()
     folder = runs.folder_of(options.run, options.out)
     pace = Pace(Unit("images"))
 

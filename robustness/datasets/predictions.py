@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robustness import metrics
-from robustness.base import workers
+from robustness.base import parquet
 from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files import require_regular
 from robustness.base.text import counted, from_csv_cell, visible
@@ -353,7 +353,7 @@ _ABOUT_ROWS = frozenset(
 )
 """Columns that are no properties of images, besides those of metrics."""
 
-MAX_BYTES = workers.MAX_BYTES
+MAX_BYTES = parquet.MAX_BYTES
 _FIRST_BYTES = 64 * 1024  # enough for the names of the columns
 
 
@@ -642,7 +642,7 @@ def holds_predictions(path: Path) -> bool:
 def _column_names(path: Path) -> list[str]:
     """The names of the columns of a CSV or Parquet file, from its beginning alone."""
     if path.suffix.lower() == ".parquet":
-        return [name for name, _ in workers.columns(path)]
+        return [name for name, _ in parquet.columns(path)]
     with path.open("rb") as file:
         first_line = file.readline(_FIRST_BYTES)
     return first_line.decode("utf-8-sig", "replace").strip().split(",")
@@ -673,7 +673,7 @@ def _jsonl(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    return workers.read(path, columns, _MAX_RATIO)
+    return parquet.read(path, columns, _MAX_RATIO)
 
 
 _READERS = {".csv": _csv, ".parquet": _parquet, ".jsonl": _jsonl}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from robustness.base import workers
+from robustness.base import parquet
 from robustness.base.errors import ParameterError
 from robustness.base.files import require_regular
 from robustness.base.text import counted, from_csv_cell
@@ -219,7 +219,7 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     """The columns of paths and labels; of the ``others`` the first, or only their names."""
     import pandas as pd
 
-    columns = workers.columns(path)
+    columns = parquet.columns(path)
     _check_once(path, [name for name, _ in columns])
     _check_flat(path, columns)
     flat_names = [name for name, is_nested in columns if not is_nested]
@@ -229,7 +229,7 @@ def _parquet(path: Path, others: bool) -> pd.DataFrame:
     if others:
         rest = [name for name in flat_names if name not in read_names]
         read_names += rest[:MAX_COLUMNS]
-    return workers.read(path, read_names).to_pandas(ignore_metadata=True)
+    return parquet.read(path, read_names).to_pandas(ignore_metadata=True)
 
 
 def _check_once(path: Path, names: Sequence[str]) -> None:

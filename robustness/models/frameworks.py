@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from robustness.base import workers
+from robustness.base import memory
 
 CHECKED_WITH = {"keras": "3.15.1", "tensorflow": "2.21.0", "openvino": "2026.4.1"}
 """The versions that every function here was checked with."""
@@ -181,7 +181,7 @@ def tensorflow() -> Any:
         # system's allocator returns memory, but by default maps and unmaps every large activation,
         # which made a pass up to three times as slow; kept in one heap until it is given back, it
         # is as fast.
-        if workers.keep_everything():
+        if memory.keep_everything():
             os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
         with _without_start_up_noise(), _fast_import():
             import tensorflow as tf

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from robustness.base import settings, workers
+from robustness.base import memory, settings
 from robustness.base.errors import GradientError, RobustnessError, WeightsError
 from robustness.base.text import in_bytes
 from robustness.images.framing import STUDY_SIDE
@@ -83,7 +83,7 @@ def give_back(*, garbage: bool = True) -> None:
     """
     if garbage:
         gc.collect()
-    workers.give_back()
+    memory.give_back()
 
 
 class _Key(NamedTuple):

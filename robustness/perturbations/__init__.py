@@ -9,7 +9,7 @@ from importlib import import_module
 
 import cv2
 
-from robustness.base import workers
+from robustness.base import memory
 from robustness.perturbations.record import (
     REGISTRY,
     Images,
@@ -35,7 +35,7 @@ __all__ = [
 
 # Two threads, not one per core: study images are small, and TensorFlow needs the other cores.
 cv2.setNumThreads(2)
-workers.keep_arrays()
+memory.keep_arrays()
 
 SAVED_AS_JPEG = "saved_as_jpeg"
 """The switch that saves an image as JPEG, as in the published ImageNet-C."""

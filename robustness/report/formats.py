@@ -38,8 +38,8 @@ from PIL import Image
 from robustness import __version__
 from robustness.base.errors import ParameterError
 from robustness.base.files import put_whole, writing
+from robustness.base.processes import small_environment
 from robustness.base.text import counted, csv_cell, visible
-from robustness.base.workers import small_environment
 from robustness.measure.rows import dictionary, schema
 from robustness.report import maps
 from robustness.report.blocks import (

@@ -25,7 +25,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import Field, FiniteFloat
 
-from robustness.base import settings, workers
+from robustness.base import processes, settings
 from robustness.base.errors import RobustnessError, RunError, RunLockedError
 from robustness.base.files import file_errors, file_lock, write_whole
 from robustness.base.text import counted
@@ -658,7 +658,7 @@ def start_process(folder: Path) -> subprocess.Popen[bytes]:
     if _is_idle():
         command.append("--idle")
     with process_lock(folder) as lock, (folder / LOG_FILE).open("wb") as log:
-        return workers.start(command, errors=log, inherits=[lock])
+        return processes.start(command, errors=log, inherits=[lock])
 
 
 _SUPERVISORS: dict[Path, Supervisor] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from robustness.base.errors import ParameterError, RobustnessError, RunError
-from robustness.base.workers import environment
+from robustness.base.processes import environment
 from robustness.measure.rows import plugins_of
 from robustness.models.record import require_described
 from robustness.runs.engines import REGISTRY, Chunk, Engine, Workload

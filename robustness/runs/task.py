@@ -24,9 +24,9 @@ from pydantic import Field, TypeAdapter
 
 from robustness.base.errors import RunError
 from robustness.base.files import file_errors, write_whole
+from robustness.base.processes import Identity
 from robustness.base.turns import Pace, Unit
 from robustness.base.validation import StrictRecord, read_json
-from robustness.base.workers import Identity
 from robustness.datasets import Dataset, open_dataset
 
 KindName = Literal["run", "match", "training"]

@@ -41,7 +41,7 @@ from streamlit import config
 from streamlit.starlette import App
 
 from robustness import models
-from robustness.base import settings, workers
+from robustness.base import memory, settings
 from robustness.base.errors import RobustnessError
 from robustness.base.files import stored_bytes
 from robustness.base.roles import Who, policy
@@ -392,7 +392,7 @@ _MEGABYTE = 2**20
 
 def settle() -> None:
     """Lower Streamlit's limit on uploads to ours, and replace what of it does not suit us."""
-    workers.share_with_arrow()
+    memory.share_with_arrow()
     keep_shared_caches()
     forget_locks_of_values()
     keep_kernels()

@@ -127,7 +127,7 @@ def test_a_process_that_is_no_longer_a_job_resumes() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is stopped")
 def test_a_paused_job_resumes_when_its_server_is_killed() -> None:
     job = (
-        "import time; from robustness.base.workers import set_idle_priority; "
+        "import time; from robustness.base.processes import set_idle_priority; "
         "set_idle_priority(); print('here', flush=True); time.sleep(60)"
     )
     server = (

@@ -21,8 +21,8 @@ from robustness import metrics, models, plugins, runs
 from robustness.attacks import REGISTRY as ATTACKS
 from robustness.attacks import AttackSpec, attack
 from robustness.base.errors import PluginError, RobustnessError, RunError
+from robustness.base.processes import environment
 from robustness.base.registry import Registry
-from robustness.base.workers import environment
 from robustness.cli.main import main
 from robustness.measure.condition import Condition
 from robustness.measure.rows import SCHEMA

@@ -21,8 +21,8 @@ from benchmarks.processes import below
 from benchmarks.support.image_folders import labelled_folder
 from robustness import runs
 from robustness.base.errors import RobustnessError, RunError
+from robustness.base.processes import Identity
 from robustness.base.turns import in_turn
-from robustness.base.workers import Identity
 from robustness.runs import MANIFEST_FILE, Plan, jobs
 from robustness.runs.jobs import MOST_DEATHS, MOST_REFUSALS, Job, Supervisor
 from robustness.runs.task import PROGRESS, Progress, ProgressFile

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from robustness.base import workers
+from robustness.base import processes
 
 
 @pytest.fixture
 def heeding() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM)
-    workers.heed_termination()
+    processes.heed_termination()
     yield
     signal.signal(signal.SIGTERM, before)
 

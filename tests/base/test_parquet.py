@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.support.process_memory import growing_at_most
-from robustness.base import workers
+from robustness.base import parquet
 from robustness.base.errors import ParameterError
 from robustness.base.parquet_process import MAX_FOOTER
 from tests.support.large_files import terabyte
@@ -41,15 +41,15 @@ def test_an_honest_file_is_read(tmp_path: Path, options: dict[str, Any]) -> None
     coded = TABLE.set_column(0, "name", TABLE["name"].dictionary_encode())
     for table in (TABLE, coded if options == {} else TABLE, TABLE.slice(0, 0)):
         pq.write_table(table.replace_schema_metadata({"a": "b"}), path, **options)
-        assert workers.columns(path) == [
+        assert parquet.columns(path) == [
             ("name", False),
             ("shares", True),
             ("there", False),
         ]
-        found = workers.read(path)
+        found = parquet.read(path)
         assert found.equals(TABLE.slice(0, len(table)))
         assert found.schema.metadata is None
-    assert workers.read(path, ["there"]).column_names == ["there"]
+    assert parquet.read(path, ["there"]).column_names == ["there"]
 
 
 def test_a_file_of_a_terabyte_is_refused_whatever_its_footer_says(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_file_of_a_terabyte_is_refused_whatever_its_footer_says(tmp_path: Path
         file.write(data)
         file.seek(-len(data), os.SEEK_END)
         file.write(data)
-    for ask in (workers.columns, workers.read):
+    for ask in (parquet.columns, parquet.read):
         with pytest.raises(OSError, match=r"1,099,.* bytes are more than the 4,294"):
             ask(path)
 
@@ -76,7 +76,7 @@ def test_a_file_that_is_changed_anywhere_is_refused_or_harmless(tmp_path: Path) 
         place = chance.randrange(len(data) - 8 - length, len(data))
         path.write_bytes(data[:place] + bytes([chance.randrange(256)]) + data[place + 1 :])
         try:
-            found = workers.read(path)
+            found = parquet.read(path)
         except (ValueError, ParameterError):
             refused += 1
         else:
@@ -94,7 +94,7 @@ def test_pages_with_more_values_than_their_column_are_refused(tmp_path: Path) ->
     for number in (b"\x7a", b"\xfe\xff\xff\xff\x0f"):
         path.write_bytes(data[: header + 2] + number + data[header + 3 :])
         with suppress(ValueError):
-            assert workers.read(path).num_rows == 60
+            assert parquet.read(path).num_rows == 60
 
 
 def test_texts_beyond_all_memory_are_refused(tmp_path: Path) -> None:
@@ -108,17 +108,17 @@ def test_texts_beyond_all_memory_are_refused(tmp_path: Path) -> None:
     )
     assert path.stat().st_size < 100_000
     with growing_at_most(20), pytest.raises(ParameterError, match="would expand to more than 33,"):
-        workers.read(path)
+        parquet.read(path)
 
 
 def test_a_large_footer_and_a_pipe_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(TABLE.replace_schema_metadata({"a": "b" * MAX_FOOTER}), path)
     with pytest.raises(ParameterError, match="list 3 columns and far more about them"):
-        workers.read(path)
+        parquet.read(path)
     path.write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="no whole Parquet file"):
-        workers.columns(path)
+        parquet.columns(path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="pipe or device"):
-        workers.read(tmp_path / "pipe")
+        parquet.read(tmp_path / "pipe")

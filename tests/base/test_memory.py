@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from benchmarks.support.repository import ROOT
-from robustness.base import workers
+from robustness.base import memory
 
 PAGES_AGAIN = """
 import resource, sys
 import numpy as np
-from robustness.base import workers
+from robustness.base import memory
 for name in sys.argv[2:]:
-    getattr(workers, name)()
+    getattr(memory, name)()
 made = [np.ones(int(sys.argv[1])) for _ in range(4)]
 del made
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -33,6 +33,6 @@ def pages_again(size: int, *kept: str) -> int:
     return int(subprocess.run(run, cwd=ROOT, capture_output=True, check=True, text=True).stdout)
 
 
-@pytest.mark.skipif(workers._glibc() is None, reason="no other C library has these settings")
+@pytest.mark.skipif(memory._glibc() is None, reason="no other C library has these settings")
 def test_freed_arrays_are_made_again_of_what_is_there() -> None:
     assert 10 * pages_again(PICTURE, "keep_arrays") < pages_again(PICTURE)
