@@ -65,6 +65,12 @@ CHARTS = "*/PlotlyChart.*.js"
 NO_CHART = base64.b64encode(b"export default () => null").decode()
 
 
+_GO_ON = """address => {
+    history.pushState(null, "", address)
+    dispatchEvent(new PopStateEvent("popstate"))
+}"""
+
+
 class _Tabs:
     """The context of one browser that all visits share, and its tabs."""
 
@@ -141,6 +147,17 @@ def visit(browser: Browser, address: str, *, charts: bool = False) -> Page:
     page.bring_to_front()
     page.goto(address)
     return page
+
+
+def go_on(page: Page, address: str) -> Page:
+    """``page`` at ``address``, of the same server, in the same session, once it is at rest.
+
+    As the browser's Forward does it: what was fetched and compiled stays, which is most of a visit.
+    """
+    page.bring_to_front()
+    at_rest(page)
+    page.evaluate(_GO_ON, address)
+    return at_rest(page)
 
 
 def hand_back(page: Page) -> None:

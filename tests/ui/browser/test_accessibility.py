@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
-from benchmarks.support.page_actions import at_rest, left_behind_closed, shown, visit
+from benchmarks.support.page_actions import at_rest, go_on, left_behind_closed, shown, visit
 from benchmarks.support.server import until
 from benchmarks.support.synthetic_runs import pictures, saved
 from robustness import runs
@@ -51,11 +51,6 @@ WATCH = """() => {
 """Notes each element that gets the focus: whether it is something to use, rather than text that
 scrolls, and can be seen to have it; and whether the focus has been everywhere."""
 STEPS_AT_ONCE, MOST_STEPS = 20, 2000
-OPEN = """address => {
-    history.pushState(null, "", address)
-    dispatchEvent(new PopStateEvent("popstate"))
-}"""
-"""As the browser's Forward does it: what was fetched and compiled stays."""
 FITS = """() => {
   const main = document.querySelector('[data-testid="stMain"]');
   return main.scrollWidth <= main.clientWidth;
@@ -128,7 +123,7 @@ def test_axe_finds_nothing_wrong(tab: Page, address: str, path: str, title: str)
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
-    page.evaluate(OPEN, f"{address}/{path}")
+    go_on(page, f"{address}/{path}")
     title, _, view = title.partition(": ")
     shown(page.get_by_role("heading", level=1, name=title, exact=True))
     if view:
@@ -141,7 +136,7 @@ def test_axe_finds_nothing_wrong_with_a_filled_form(tab: Page, address: str) -> 
     page = tab
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
-    page.evaluate(OPEN, f"{address}/models")
+    go_on(page, f"{address}/models")
     shown(page.get_by_role("heading", level=2, name="Add a model"))
     model = FilePayload(
         name="colours.onnx", mimeType="application/octet-stream", buffer=colour_model()

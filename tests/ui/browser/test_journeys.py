@@ -19,6 +19,7 @@ from benchmarks.support.page_actions import (
     asked,
     at_rest,
     cards,
+    go_on,
     hand_back,
     headline,
     new_tab,
@@ -148,41 +149,6 @@ def test_an_upload_is_used_and_stays_out_of_the_link(live: Page, tmp_path: Path)
     eventually(page, lambda: np.array_equal(pixels(page, 0), own))
 
 
-def test_another_view_is_one_click_away_with_the_same_picture_and_models(
-    browser: Browser, address: str, tmp_path: Path
-) -> None:
-    """And the way back is one step, to the same again."""
-    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet&seed=4"))
-    left = page.url
-    page.get_by_role("radio", name="Map").click()
-    shown(page.locator(HEADLINE).filter(has_text="On this image"))
-    expect(page).to_have_url(re.compile(r"view=map"))
-    at_rest(page)
-    for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
-        assert part in page.url
-    page.get_by_role("radio", name=f"All {len(REGISTRY)}").click()
-    expect(page).to_have_url(re.compile("rows=all"))
-    at_rest(page)
-    reached = page.url
-    page.go_back()
-    shown(page.locator(HEADLINE).filter(has_text="Original: "))
-    settled(page)
-    assert asked(page.url) == asked(left)
-    page.go_forward()
-    shown(page.get_by_role("button", name="Fill the map"))
-    assert asked(page.url) == asked(reached)
-    photo = tmp_path / "mine.png"
-    photo.write_bytes(sample_bytes("astronaut"))
-    page.locator(UPLOAD).set_input_files(photo)
-    shown(page.get_by_text("Showing mine"))
-    page.get_by_role("radio", name="Live").click()
-    settled(page)
-    shown(page.get_by_text("Showing mine"))
-    own = to_uint8(study_image(photo.read_bytes()))
-    eventually(page, lambda: np.array_equal(pixels(page, 0), own))
-    hand_back(page)
-
-
 @pytest.fixture(scope="module")
 def image_map(browser: Browser, address: str) -> Iterator[Page]:
     """The map of a photograph."""
@@ -262,6 +228,40 @@ def test_a_map_of_everything_can_be_cancelled_and_gone_on_with(image_map: Page) 
     expect(fill).to_be_visible()
     some = page.locator(".rb-map i").count()
     assert before < some < len(REGISTRY) * 21
+
+
+def test_another_view_is_one_click_away_with_the_same_picture_and_models(
+    image_map: Page, address: str, tmp_path: Path
+) -> None:
+    """And the way back is one step, to the same again."""
+    page = settled(go_on(image_map, f"{address}/?sample=coffee&models=SqueezeNet&seed=4"))
+    left = page.url
+    page.get_by_role("radio", name="Map").click()
+    shown(page.locator(HEADLINE).filter(has_text="On this image"))
+    expect(page).to_have_url(re.compile(r"view=map"))
+    at_rest(page)
+    for part in ("sample=coffee", "models=SqueezeNet", "seed=4"):
+        assert part in page.url
+    page.get_by_role("radio", name=f"All {len(REGISTRY)}").click()
+    expect(page).to_have_url(re.compile("rows=all"))
+    at_rest(page)
+    reached = page.url
+    page.go_back()
+    shown(page.locator(HEADLINE).filter(has_text="Original: "))
+    settled(page)
+    assert asked(page.url) == asked(left)
+    page.go_forward()
+    shown(page.get_by_role("button", name="Fill the map"))
+    assert asked(page.url) == asked(reached)
+    photo = tmp_path / "mine.png"
+    photo.write_bytes(sample_bytes("astronaut"))
+    page.locator(UPLOAD).set_input_files(photo)
+    shown(page.get_by_text("Showing mine"))
+    page.get_by_role("radio", name="Live").click()
+    settled(page)
+    shown(page.get_by_text("Showing mine"))
+    own = to_uint8(study_image(photo.read_bytes()))
+    eventually(page, lambda: np.array_equal(pixels(page, 0), own))
 
 
 @pytest.fixture

@@ -47,23 +47,21 @@ def test_nothing_moves_on_a_phone_while_a_map_loads(
     digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(12)])
     shares = dict.fromkeys(("VGG16", "ResNet50", "ViTB16", "SqueezeNet", "DeiTTiny"), 0.9)
     saved(kept_runs / "still", digests, shares, source=tmp_path / "set")
+    page = new_tab(browser, viewport={"width": 390, "height": 844})
+    page.add_init_script(SHIFTS)
     for path, last in (
         ("?view=map&sample=chelsea&models=SqueezeNet", ".st-key-report-HTML"),
         ("evaluations?run=still", ".st-key-results h2"),
     ):
-        with left_behind_closed(browser):
-            page = new_tab(browser, viewport={"width": 390, "height": 844})
-            page.add_init_script(SHIFTS)
-            page.goto(f"{address}/{path}")
-            expect(page.locator(last).first).to_be_visible()
-            assert shifted(page) <= STILL, path
-            box = page.locator(".st-key-present p").filter(visible=True).bounding_box()
-            assert box is not None
-            assert box["width"] > 20, "what the button does is said in words"
-            if "run=" in path:
-                box = page.locator(".rb-map").bounding_box()
-                assert box is not None
-                assert box["height"] < 844, "many models scroll in place, above the views"
+        page.goto(f"{address}/{path}")
+        expect(page.locator(last).first).to_be_visible()
+        assert shifted(page) <= STILL, path
+        box = page.locator(".st-key-present p").filter(visible=True).bounding_box()
+        assert box is not None
+        assert box["width"] > 20, "what the button does is said in words"
+    box = page.locator(".rb-map").bounding_box()
+    assert box is not None
+    assert box["height"] < 844, "many models scroll in place, above the views"
     runs.delete(kept_runs / "still")
 
 
@@ -77,29 +75,35 @@ def run_of_views(kept_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     runs.delete(kept_runs / "views")
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    """A page in which all are loaded, one after the other: what Streamlit is made of is fetched and
+    compiled once."""
+    with left_behind_closed(browser):
+        page = new_tab(browser)
+        page.add_init_script(SHIFTS)
+        yield page
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_nothing_moves_while_a_page_loads_or_another_view_comes(
-    browser: Browser, address: str, run_of_views: None, path: str
+    tab: Page, address: str, run_of_views: None, path: str
 ) -> None:
     """Every page loads at both widths, and each of its views comes at one of them."""
+    page = tab
     last, views = PAGES[path]
-    with left_behind_closed(browser):
-        context = browser.new_context()
-        context.add_init_script(SHIFTS)
-        for first, width, height in ((1, 1440, 900), (2, 390, 844)):
-            page = new_tab(context)
-            page.set_viewport_size({"width": width, "height": height})
-            page.goto(f"{address}/{path}")
-            expect(page.locator(last).first).to_be_visible()
-            assert shifted(page) <= STILL, f"{path} loads at {width} px"
-            if width == 390 and not path.startswith("?"):  # One image has no title in sight
-                assert page.evaluate(TITLE) >= 0, "the header does not cover the title of a phone"
-            others = page.locator(f".st-key-{views} [role=radio]") if views else None
-            for number in range(first, others.count() if others else 1, 2):
-                assert others is not None
-                others.nth(number).click()
-                assert shifted(page) <= STILL, f"view {number} of {path} at {width} px"
-            page.close()
+    for first, width, height in ((1, 1440, 900), (2, 390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto(f"{address}/{path}")
+        expect(page.locator(last).first).to_be_visible()
+        assert shifted(page) <= STILL, f"{path} loads at {width} px"
+        if width == 390 and not path.startswith("?"):  # One image has no title in sight
+            assert page.evaluate(TITLE) >= 0, "the header does not cover the title of a phone"
+        others = page.locator(f".st-key-{views} [role=radio]") if views else None
+        for number in range(first, others.count() if others else 1, 2):
+            assert others is not None
+            others.nth(number).click()
+            assert shifted(page) <= STILL, f"view {number} of {path} at {width} px"
 
 
 def shifted(page: Page) -> float:

@@ -16,6 +16,7 @@ from benchmarks.support.page_actions import (
     HEADLINE,
     asked,
     drawn,
+    go_on,
     hand_back,
     left_behind_closed,
     pixels,
@@ -56,10 +57,9 @@ def assert_shows(page: Page, strength: str, noise: float) -> None:
 
 @pytest.fixture(scope="module")
 def noisy(browser: Browser, address: str) -> Iterator[Page]:
-    """The Live page on a desk, for the four tests below, the last of which changes what it shows;
-    and for one of how much room there is."""
+    """The Live page on a desk, which the tests below go on with."""
     link = f"{address}/?sample=coffee&gaussian_noise=0.2&models=SqueezeNet"
-    with visiting(browser, link, charts=True) as page:
+    with visiting(browser, link) as page:
         yield settled(page)
 
 
@@ -313,9 +313,9 @@ def expect_headline(page: Page, start: str) -> None:
 
 
 def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
-    browser: Browser, address: str
+    noisy: Page, address: str
 ) -> None:
-    page = settled(visit(browser, f"{address}/?sample=coffee&models=SqueezeNet"))
+    page = settled(go_on(noisy, f"{address}/?sample=coffee&models=SqueezeNet"))
     expect_headline(page, "Original")
     put_on(page, "jpg")
     expect_on(page, "jpeg_compression")
@@ -343,7 +343,6 @@ def test_perturbations_are_found_put_on_hidden_undone_and_gone_back_to(
     expect(page.locator(".rb-count")).to_have_text("1 active")
     settled(page)
     expect_on(page, "jpeg_compression")
-    hand_back(page)
 
 
 def without_that_way(page: Page) -> list[str]:
@@ -399,20 +398,19 @@ STOP_SOON = """() => {
 """Presses Stop in the browser as soon as the slider is past 0.1: a slow test would be late."""
 
 
-def test_a_slider_plays_and_stops_where_it_is_stopped(browser: Browser, address: str) -> None:
+def test_a_slider_plays_and_stops_where_it_is_stopped(noisy: Page, address: str) -> None:
     link = f"{address}/?sample=coffee&gaussian_noise=0.1&models=SqueezeNet"
-    with visiting(browser, link) as page:
-        settled(page)
-        number = page.locator(".rb-number")
-        play = page.get_by_role("button", name="Play Random noise from 0 to 1")
-        before = drawn(page)
-        eventually(page, lambda: cells(page) == [STEPS])
-        page.evaluate(STOP_SOON)
-        play.click()
-        until(page, "() => window.isStopped")
-        settled(page)
-        assert drawn(page) > before + 2, "images follow"
-        assert 0.1 < float(number.input_value()) < 0.35
-        assert_shows(page, number.input_value(), float(number.input_value()))
-        page.get_by_role("button", name="Undo").click()
-        assert_shows(page, "0.1", 0.1)
+    page = settled(go_on(noisy, link))
+    number = page.locator(".rb-number")
+    play = page.get_by_role("button", name="Play Random noise from 0 to 1")
+    before = drawn(page)
+    eventually(page, lambda: cells(page) == [STEPS])
+    page.evaluate(STOP_SOON)
+    play.click()
+    until(page, "() => window.isStopped")
+    settled(page)
+    assert drawn(page) > before + 2, "images follow"
+    assert 0.1 < float(number.input_value()) < 0.35
+    assert_shows(page, number.input_value(), float(number.input_value()))
+    page.get_by_role("button", name="Undo").click()
+    assert_shows(page, "0.1", 0.1)

@@ -17,6 +17,7 @@ from benchmarks.support.page_actions import (
     PAIR,
     at_rest,
     drawn,
+    go_on,
     pixels,
     put_on,
     settled,
@@ -112,7 +113,7 @@ def stands_still(page: Page) -> bool:
 
 @pytest.fixture(scope="module")
 def live(browser: Browser, address: str) -> Iterator[Page]:
-    """The Live page for the two tests below, the last of which changes what it shows."""
+    """The Live page for the three tests below, which change what it shows."""
     models = "models=SqueezeNet&models=EfficientNetLite0"
     link = f"{address}/?sample=coffee&gaussian_noise=0.2&remedy=median&{models}"
     with visiting(browser, link) as page:
@@ -170,25 +171,23 @@ def test_a_story_is_a_link_that_says_what_to_watch_while_it_is_shown(
     expect(page.get_by_text(story.watch)).to_be_hidden()
 
 
-def test_arrow_keys_lead_from_story_to_story_in_present_mode(
-    browser: Browser, address: str
-) -> None:
+def test_arrow_keys_lead_from_story_to_story_in_present_mode(live: Page, address: str) -> None:
+    page = live
     first, second, *_, last = STORIES
-    link = urlencode({**first.link, "present": "true"}, doseq=True)
-    with visiting(browser, f"{address}/?{link}") as page:
-        strip = page.locator(".st-key-story-strip a")
-        expect(strip).to_have_count(len(STORIES))
-        expect(page.locator(f"html[data-rb-story={first.name}]")).to_be_attached()
-        for key, story in (("ArrowRight", second), ("ArrowLeft", first), ("ArrowLeft", last)):
-            page.keyboard.press(key)
-            expect(page.locator(f"html[data-rb-story={story.name}]")).to_be_attached()
-            shown(page.get_by_text(story.watch))
-            expect(page).to_have_url(re.compile(f"story={story.name}&present=true"))
-        slider = page.get_by_role("slider", name=re.compile("Slanted"))
-        at = slider.input_value()
-        slider.press("ArrowRight")  # a control has the focus: it moves
-        assert slider.input_value() != at
-        assert f"story={last.name}" in page.url
+    page.goto(f"{address}/?{urlencode({**first.link, 'present': 'true'}, doseq=True)}")
+    strip = page.locator(".st-key-story-strip a")
+    expect(strip).to_have_count(len(STORIES))
+    expect(page.locator(f"html[data-rb-story={first.name}]")).to_be_attached()
+    for key, story in (("ArrowRight", second), ("ArrowLeft", first), ("ArrowLeft", last)):
+        page.keyboard.press(key)
+        expect(page.locator(f"html[data-rb-story={story.name}]")).to_be_attached()
+        shown(page.get_by_text(story.watch))
+        expect(page).to_have_url(re.compile(f"story={story.name}&present=true"))
+    slider = page.get_by_role("slider", name=re.compile("Slanted"))
+    at = slider.input_value()
+    slider.press("ArrowRight")  # a control has the focus: it moves
+    assert slider.input_value() != at
+    assert f"story={last.name}" in page.url
 
 
 def test_a_running_camera_goes_through_the_stack_until_it_is_frozen(
@@ -265,11 +264,12 @@ def test_no_texts_overlap_or_leave_the_window_in_present_of_any_view(
     longest = max(STORIES, key=lambda story: len(story.watch))
     story = urlencode({**longest.link, "present": "true"}, doseq=True)
     evaluations = f"{address}/evaluations?present=true"
+    attack = "view=attack&attack=square&steps_square=20&epsilon=8"  # asks for no gradients
     views = {
         f"{address}/?{story}": ".rb-rows .rb-band",
         f"{sample}&fog=0.6&gaussian_noise=0.2": ".rb-rows .rb-band",
         f"{sample}&view=map&models=SqueezeNet": ".rb-map tr:nth-child(10) [data-key]",
-        f"{address}/?sample=coffee&present=true&view=attack&attack=pgd": ".rb-verdicts",
+        f"{address}/?sample=coffee&present=true&{attack}": ".rb-verdicts",
         f"{evaluations}&run={evaluated}": ".rb-map",
         f"{evaluations}&run={evaluated}&slide=2": ".rb-said",
         f"{evaluations}&run={evaluated}&slide=4": ".st-key-closing .rb-map",
@@ -278,10 +278,10 @@ def test_no_texts_overlap_or_leave_the_window_in_present_of_any_view(
         f"{evaluations}&run=matched&slide=2": ".rb-expected",
         f"{evaluations}&run=matched&slide=3": ".rb-slide",
     }
-    with visiting(browser, "about:blank") as page:
+    with visiting(browser, f"{address}/reference?view=methods") as page:
         for link, content in views.items():
             page.set_viewport_size({"width": 1440, "height": 900})
-            page.goto(link)
+            go_on(page, link)
             shown = page.locator(content).first
             fill = page.get_by_role("button", name="Fill the map")
             expect(shown.or_(fill).first).to_be_visible()
