@@ -21,11 +21,11 @@ def cards(app: AppTest) -> list[str]:
 
 
 def test_the_switch_shows_the_clean_class_and_the_new_one() -> None:
-    names = ["SqueezeNet", "EfficientNetLite2"]
-    condition = Condition.of({"gaussian_blur": 0.6})
-    picture = sample("chelsea")
+    names = ["SqueezeNet", "EfficientNetLite0"]
+    condition = Condition.of({"exposure": 0.5})
+    picture = sample("coffee")
     images = np.stack([picture.image, perturbed(picture, [condition], 0)[0]])
-    app = run(sample="chelsea", gaussian_blur="0.6", models=names, attention="false")
+    app = run(sample="coffee", exposure="0.5", models=names, attention="false")
     assert not maps(app)
     before = cards(app)
     app.toggle(key="attention").set_value(True).run()

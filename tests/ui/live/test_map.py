@@ -54,10 +54,10 @@ def test_the_map_has_the_cells_of_the_core_and_its_sentence() -> None:
 
 
 def test_below_the_map_stands_the_study() -> None:
-    app = run(view="map", sample="coffee", models="SqueezeNet")
+    app = run(view="map", sample="chelsea", models="SqueezeNet")
     kept = sum(
         row.consistent
-        for row in evaluate(make_spec(["SqueezeNet"], study_conditions()), [sample("coffee")])
+        for row in evaluate(make_spec(["SqueezeNet"], study_conditions()), [sample("chelsea")])
     )
     assert f"SqueezeNet 1.1 kept its prediction under {kept} of 10 perturbations" in texts(app)
     assert "DenseNet121" in html(app), "the published figures stand there whatever was run"
@@ -67,16 +67,16 @@ def test_below_the_map_stands_the_study() -> None:
 
 
 def test_in_detail_has_the_exact_breaking_strength() -> None:
-    link = {"view": "map", "sample": "coffee", "models": "SqueezeNet"}
+    link = {"view": "map", "sample": "chelsea", "models": "SqueezeNet"}
     app = run(**link)
     assert "Breaking strengths" not in texts(app)
-    app.selectbox(key="perturbation").set_value("rotation").run()
-    events = sweep(sample("coffee"), ["rotation"], ["SqueezeNet"])
+    app.selectbox(key="perturbation").set_value("fog").run()
+    events = sweep(sample("chelsea"), ["fog"], ["SqueezeNet"])
     (exact,) = (event for event in events if isinstance(event, Break))
     assert f">{exact.strength:.3f}</td>" in html(app)
     app.segmented_control(key="quantity").set_value("cosine_rescaled").run()
     again = run(**{name: app.query_params[name] for name in app.query_params})
-    assert again.selectbox(key="perturbation").value == "rotation"
+    assert again.selectbox(key="perturbation").value == "fog"
     assert again.segmented_control(key="quantity").value == "cosine_rescaled"
 
 
@@ -109,7 +109,7 @@ def begins_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_models_of_other_classes_have_a_map_of_their_own(own_models: Path) -> None:
-    app = run(view="map", sample="coffee", models=["SqueezeNet", "digits"])
+    app = run(view="map", sample="chelsea", models=["SqueezeNet", "digits"])
     maps = [shown["html"] for shown in components(app, "map")]
     assert ["My digits" in text for text in maps] == [False, True]
     assert ["SqueezeNet 1.1" in text for text in maps] == [True, False]
