@@ -35,7 +35,15 @@ from robustness.report.style import (
     rows_axis,
     whiskers,
 )
-from robustness.report.tables import OPEN_MARKERS, Entry, flat, in_brackets, judged, metric_titles
+from robustness.report.tables import (
+    OPEN_MARKERS,
+    Entry,
+    flat,
+    in_brackets,
+    judged,
+    metric_titles,
+    points_lost,
+)
 from robustness.statistics.choice import expected_robustness
 from robustness.statistics.study import STABLE_FEATURES
 
@@ -240,11 +248,11 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
             for entry in by_label[label]:
                 if entry["model"] != name:
                     continue
-                drops.append(entry["drop"])
+                drops.append(100 * entry["drop"])
                 heights.append(height + offset)
                 texts.append(entry["class_name"])
                 selection = f"model={quote(name)}&class={entry['label']}"
-                details = f"{in_brackets(entry, 'drop')}, n = {entry['n_images']}"
+                details = f"{in_brackets(entry, 'drop', points_lost)}, n = {entry['n_images']}"
                 click_and_hover_data.append([selection, details])
         trace = model_trace(
             name,
@@ -253,13 +261,13 @@ def class_drops(entries: Sequence[Entry], count: int = 15) -> go.Figure:
             lines=False,
             text=texts,
             customdata=click_and_hover_data,
-            hover="%{text}: %{x:.0%}%{customdata[1]}",
+            hover="%{text}: %{x:.1f} points%{customdata[1]}",
         )
         traces.append(trace)
     return drawn(
         traces,
         height=130 + max(26, 12 * len(model_names)) * len(class_names),
-        xaxis={"title": "Accuracy lost", "tickformat": ".0%"} | ZERO_LINE,
+        xaxis={"title": "Accuracy lost, points"} | ZERO_LINE,
         yaxis={
             "range": [len(class_names) - 0.4, -0.6],
             "tickvals": list(range(len(class_names))),

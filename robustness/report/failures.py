@@ -46,6 +46,7 @@ from robustness.report.tables import (
     Table,
     figure,
     interval,
+    points_lost,
     rate,
     verdict_of,
 )
@@ -170,8 +171,8 @@ def _class_blocks(figures: Figures) -> list[Block]:
         ("Images", figure("n_images", "")),
         ("Original", figure("clean_accuracy", ".0%")),
         ("Perturbed", figure("perturbed_accuracy", ".0%")),
-        ("Lost", figure("drop", ".0%")),
-        ("95% interval", partial(interval, name="drop")),
+        ("Lost, points", figure("drop", points_lost)),
+        ("95% interval", partial(interval, name="drop", form=points_lost)),
     ]
     note = (
         f"Classes with {FEWEST_OF_A_CLASS} images or more. The largest losses of many classes are "

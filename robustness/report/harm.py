@@ -31,6 +31,7 @@ from robustness.report.tables import (
     Table,
     figure,
     labels_note,
+    points_lost,
     rate,
     similarities,
     with_interval,
@@ -89,7 +90,7 @@ def _condition_table(figures: Figures) -> Table:
         title = charts.quantity_title("perturbed_accuracy", figures.score)
         columns += [
             (title, rate("perturbed_accuracy")),
-            (f"{figures.score} lost", rate("drop")),
+            (f"{figures.score} lost, points", rate("drop", points_lost)),
             ("SSIM", figure("ssim", ".3f")),
         ]
         return Table.of(entries, columns)
@@ -99,7 +100,7 @@ def _condition_table(figures: Figures) -> Table:
         *tables.listed_metrics(entries),
     ]
     if any(entry["clean_accuracy"] is not None for entry in entries):
-        columns += [tables.LABELLED, ("Accuracy lost", rate("drop"))]
+        columns += [tables.LABELLED, ("Accuracy lost, points", rate("drop", points_lost))]
     return Table.of(entries, columns)
 
 

@@ -30,6 +30,7 @@ from robustness.report.tables import (
     figure,
     interval,
     label,
+    points_lost,
     rate,
     with_interval,
 )
@@ -223,8 +224,8 @@ def _accuracies(labelled: Sequence[Entry]) -> Table:
         LABELLED,
         ("Original top-1", figure("clean_accuracy", ".1%")),
         ("Perturbed top-1", figure("perturbed_accuracy", ".1%")),
-        ("Accuracy lost", figure("drop", ".1%")),
-        ("95% interval", partial(interval, name="drop", form=".1%")),
+        ("Accuracy lost, points", figure("drop", points_lost)),
+        ("95% interval", partial(interval, name="drop", form=points_lost)),
         ("Relative loss", figure("relative_drop", ".1%")),
     ]
     if any(entry["clean_accuracy_top5"] is not None for entry in labelled):

@@ -125,6 +125,10 @@ def rate(name: str, form: Form = ".1%") -> Callable[[Entry], str]:
     return partial(with_interval, name=name, form=form)
 
 
+points_lost = partial(points, form=".1f")
+"""A loss in percentage points, "17.2"; a gain is negative."""
+
+
 def label(name: str = "model") -> Callable[[Entry], str]:
     """Return a function from an entry to the display name of the model in its field ``name``."""
     return lambda entry: models.label(entry[name])
@@ -151,7 +155,7 @@ def ranking(entries: Sequence[Entry], by: str, score: str = "") -> Table:
         rates = [
             (f"Perturbed {score}", figure("perturbed_accuracy", ".1%")),
             (f"Original {score}", figure("clean_accuracy", ".1%")),
-            (f"{score} lost", rate("drop")),
+            (f"{score} lost, points", rate("drop", points_lost)),
         ]
     elif by == "perturbed_accuracy":
         first_quantity = "perturbed_accuracy"

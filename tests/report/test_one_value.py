@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -242,6 +242,7 @@ def part(document: str, name: str) -> Callable[[Documents], Iterable[Entry]]:
     return lambda documents: documents[document][name]
 
 
+lost = partial(points, form=".1f")
 CONSISTENCY = ("Consistency", "Consistency, under attack of predictions to break")
 GAINS = ("accuracy", "consistency", "accuracy or consistency")
 WRONG = ("Wrong among accepted", "Changed among accepted")
@@ -249,8 +250,8 @@ ACCURACIES: Mapping[str, Say] = {
     "Labelled images": labelled,
     "Original top-1": Written("clean_accuracy"),
     "Perturbed top-1": Written("perturbed_accuracy"),
-    "Accuracy lost": Written("drop"),
-    "95% interval of Accuracy lost": Between("drop"),
+    "Accuracy lost, points": Written("drop", lost),
+    "95% interval of Accuracy lost, points": Between("drop", lost),
     "Relative loss": Written("relative_drop"),
 }
 
@@ -312,7 +313,7 @@ TABLES = (
         {
             "Consistency of attacked": Written("consistency", bounds=True, only=leaves_out),
             "Labelled images": labelled,
-            "Accuracy lost": Written("drop", bounds=True),
+            "Accuracy lost, points": Written("drop", lost, bounds=True),
         },
     ),
     Law(  # robust accuracy
@@ -346,8 +347,8 @@ TABLES = (
             "Images": Written("n_images", ","),
             "Original": Written("clean_accuracy", ".0%"),
             "Perturbed": Written("perturbed_accuracy", ".0%"),
-            "Lost": Written("drop", ".0%"),
-            "95% interval of Lost": Between("drop", ".0%"),
+            "Lost, points": Written("drop", lost),
+            "95% interval of Lost, points": Between("drop", lost),
         },
     ),
     Law(  # failures that models share
