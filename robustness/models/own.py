@@ -207,6 +207,9 @@ def records_of(file: Path, tables: Mapping[str, Any]) -> tuple[ModelRecord, ...]
         else:
             table = checked(ModelTable, tables[name], where, context=file)
             record = _record(name, table, file.parent)
+            if table.origin is not None and table.origin.parent in bases:
+                # A training changes weights, not their number.
+                record = replace(record, parameters=bases[table.origin.parent].parameters)
             bases[name] = record
         if record.label in taken_titles:
             raise ParameterError(

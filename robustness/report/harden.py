@@ -11,7 +11,7 @@ from robustness.report import maps
 from robustness.report.blocks import Map, Text, Titled, model_label
 from robustness.report.facts import trained_on
 from robustness.report.harm import levels
-from robustness.report.tables import Column, Entry, Table, figure, in_brackets
+from robustness.report.tables import Column, Entry, Table, figure, in_brackets, rate
 from robustness.statistics.pairs import round_up
 
 _TITLES = {
@@ -124,7 +124,7 @@ def blocks(hardening: Hardening) -> list[Text | Titled | Map]:
         ("", lambda entry: _TITLES[entry["group"].name]),
         ("Before", figure(f"{quantity}_a", ".1%")),
         ("After", figure(f"{quantity}_b", ".1%")),
-        ("Difference, 95% interval", lambda entry: _points(entry, quantity)),
+        ("Difference, points", rate(f"{quantity}_difference", points)),
         ("Significant", lambda entry: "yes" if entry["group"].significant else "no"),
     ]
     drawing = maps.before_and_after(changes, quantity, titles)

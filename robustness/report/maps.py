@@ -139,6 +139,13 @@ class BandMap(NamedTuple):
     is_matrix: bool = False
 
     @property
+    def phone_columns(self) -> int:
+        """How many bands stand beside each other on a phone; the others follow below."""
+        if len(self.columns) == 3 and _size_of(self).widest_strip <= _PHONE_THIRD:
+            return 3
+        return 2
+
+    @property
     def html(self) -> str:
         """The map as an HTML table, with all texts escaped."""
         rows = [(row, _cells(self, row)) for row in self.rows]
@@ -189,6 +196,10 @@ def _cells(drawing: BandMap, row: MapRow) -> list[_Cell]:
         is_first = index == 0 and bool(drawing.badge)
         cells.append(_Cell(strip, name, column, is_first))
     return cells
+
+
+_PHONE_THIRD = 6.5
+"""A third of a phone of 390 pixels, in rem."""
 
 
 class _MapSize(NamedTuple):

@@ -246,8 +246,8 @@ def _calibration(labelled: Sequence[Entry]) -> Table:
         ("Perturbed ECE", rate("perturbed_ece", ".3f")),
         ("Per condition", rate("condition_ece", ".3f")),
         ("By chance", figure("condition_ece_by_chance", ".3f")),
-        ("Original overconfidence", rate("clean_overconfidence", points)),
-        ("Perturbed overconfidence", rate("overconfidence", points)),
+        ("Original overconfidence, points", rate("clean_overconfidence", points)),
+        ("Perturbed overconfidence, points", rate("overconfidence", points)),
     ]
     return Table.of(labelled, columns)
 

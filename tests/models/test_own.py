@@ -108,6 +108,25 @@ def test_a_model_of_digits_is_studied_from_the_command_line(
     assert checked.milliseconds is not None
 
 
+def test_a_trained_model_has_as_many_parameters_as_its_parent(models_folder: Path) -> None:
+    origin = {
+        "parent": "SqueezeNet",
+        "digest": "sha256:0",
+        "trained_on": ["fog"],
+        "images": "sha256:1",
+        "image_count": 20,
+        "epochs": 1,
+        "rate": 0.01,
+        "seed": 0,
+        "share": 0.5,
+        "recommended": False,
+        "version": "1",
+    }
+    describe(models_folder, origin=origin)
+    own.refresh()
+    assert models.REGISTRY["digits"].parameters == models.REGISTRY["SqueezeNet"].parameters
+
+
 def test_a_saved_model_answers_the_same(models_folder: Path) -> None:
     network = small_network()
     tensorflow().saved_model.save(network, str(models_folder / "saved"))

@@ -301,6 +301,7 @@ def test_a_hardened_model_has_its_shares_before_and_after() -> None:
     drawn = block.drawing
     assert "strength" not in block.note, "each condition has one"
     assert list(drawn.columns)[:2] == ["SqueezeNet 1.1", "hard"]
+    assert drawn.phone_columns == 3, "before, after and the change stand in a line"
     shares = {row.label: [s.tiles[0].text for s in row.strips if s] for row in drawn.rows}
     for at, label in enumerate(["Originals", "Fog effect", "Rotation"]):
         first, second = 100 * before[:, at].mean(), 100 * after[:, at].mean()

@@ -898,9 +898,8 @@ def test_the_figures_of_a_training_are_those_of_its_document(
         _, before, after, difference, _ = row
         assert before == format_figure(group["before"], ".1%")
         assert after == format_figure(group["after"], ".1%")
-        low, high = (points(group[end], "+.1f") for end in ("low", "high"))
-        text = f"{points(group['difference'])} points ({format_figure(group['low'], '.1%')}"
-        assert difference.startswith(f"{points(group['difference'])} points"), (low, high, text)
+        low, high = (points(group[end]) for end in ("low", "high"))
+        assert difference == f"{points(group['difference'])} ({low} to {high})"
 
 
 def test_the_accuracies_of_a_match_are_those_of_its_document() -> None:

@@ -77,14 +77,14 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
     check = _check_limits(run, criteria)
     if check is not None:
         _draw_verdicts(check)
-    chosen, is_own = _choose(run, figures, criteria, check)
-    if is_own:
+    chosen, basis = _choose(run, figures, criteria, check)
+    if basis:
         answer = " ".join(chosen.sentences)
     else:
         answer = choice.answer(figures.statistics, figures.answer(CHOICE).chosen)
     if run.manifest.spec.domain is not None:
         _draw_domain(run, figures.with_answer(CHOICE, ChoiceFigures(chosen, figures.statistics)))
-        st.caption(plain(f"{'By your criteria. ' if is_own else ''}{answer}"))
+        st.caption(plain(f"{basis} {answer}".strip()))
         return chosen
     headline = answer
     if answer.startswith(chosen.sentences[0]):
@@ -96,8 +96,8 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
     caption = []
     if not run.finished:
         caption.append(f"Shows {counted(run.images, 'image')} so far.")
-    if is_own:
-        caption.append("By your criteria.")
+    if basis:
+        caption.append(basis)
         for weight, perturbations in chosen.weighted.items():
             caption.append(f"{weight}: {', '.join(perturbations)}.")
     caption.append(answer.removeprefix(headline).strip())
@@ -156,14 +156,14 @@ def _map_style(block: Map) -> str:
     title_height = 1.5 if block.drawing.axis is None else 2.5
     height = f"{1.43 * row_count + title_height:.1f}rem"
     if block.drawing.is_matrix:
-        lines = ceil(column_count / 2)
+        lines = ceil(column_count / block.drawing.phone_columns)
         phone_height = f"{row_count * (_MATRIX_LINE * lines + 1.5):.1f}rem"
         phone_map = ""
     elif column_count > _MOST_IN_LINE:
         phone_height = "80vh"
         phone_map = ".st-key-run-map .rb-map { max-height: 80vh; overflow: auto; --rb-map-top: 0 }"
     else:
-        lines = ceil(column_count / 2)
+        lines = ceil(column_count / block.drawing.phone_columns)
         phone_height = f"{row_count * (1.65 * lines + 1.5):.1f}rem"
         phone_map = ""
     return (
@@ -238,19 +238,26 @@ def _draw_verdicts(check: gate.Check) -> None:
 
 def _choose(
     run: Run, figures: RunFigures, criteria: dict[str, Any], check: gate.Check | None
-) -> tuple[ModelChoice, bool]:
-    """The choice, and whether it is by the user's criteria or limits.
+) -> tuple[ModelChoice, str]:
+    """The choice, and which of the user's criteria and limits it is by; "" if by neither.
 
     Where nothing can be chosen by these, the reason is drawn.
     """
-    if check is not None or changed(ChoiceOptions, criteria):
+    by_criteria = changed(ChoiceOptions, criteria)
+    if check is not None or by_criteria:
         try:
             ruled_out = {} if check is None else gate.exclusions(check, said=short)
             own_figures = RunFigures(figures.analysis, criteria)
-            return _chosen(run, criteria, ruled_out, own_figures), True
+            chosen = _chosen(run, criteria, ruled_out, own_figures)
         except RobustnessError as error:
             st.error(plain(sentence(error)), icon=":material/error:")
-    return figures.answer(CHOICE).chosen, False
+        else:
+            if check is None:
+                return chosen, "By your criteria."
+            if not by_criteria:
+                return chosen, "Within your limits."
+            return chosen, "By your criteria, within your limits."
+    return figures.answer(CHOICE).chosen, ""
 
 
 @cached(16, "Choosing …")

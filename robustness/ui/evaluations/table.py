@@ -62,10 +62,10 @@ _CLICKED = "run clicked"
 _GREW = "table of runs grew"
 _WITH = "compare with"
 _WITH_PIXELS = 200
-_STATE_PIXELS = 100
 _LETTER_PIXELS = 7
+_LEAST_PIXELS = 100
 _MOST_STATE_PIXELS = 290
-_DIFFERS_PIXELS = 280
+_MOST_DIFFERS_PIXELS = 420
 _MODEL_PIXELS = 140
 _ROW = 35
 _ROWS = 10
@@ -262,10 +262,10 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
                 key=_TITLE,
                 width="medium",
             ),
-            "State": st.column_config.TextColumn(width=_state_pixels(rows)),
+            "State": st.column_config.TextColumn(width=_pixels(rows, "State", _MOST_STATE_PIXELS)),
             "Differs": st.column_config.TextColumn(
                 help="From the baseline." if pinned in listed else "From the run before.",
-                width=_DIFFERS_PIXELS,
+                width=_pixels(rows, "Differs", _MOST_DIFFERS_PIXELS),
             ),
             "First model": st.column_config.TextColumn(width=_MODEL_PIXELS),
             "Made": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
@@ -273,10 +273,10 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     )
 
 
-def _state_pixels(rows: Sequence[Mapping[str, Any]]) -> int:
-    """The width of the column State: how far a job is should not be cut."""
-    letters = max(len(row["State"]) for row in rows)
-    return min(max(_STATE_PIXELS, _LETTER_PIXELS * letters + 20), _MOST_STATE_PIXELS)
+def _pixels(rows: Sequence[Mapping[str, Any]], column: str, most: int) -> int:
+    """The width of a column whose texts should not be cut, and leave room for others."""
+    letters = max(len(row[column]) for row in rows)
+    return min(max(_LEAST_PIXELS, _LETTER_PIXELS * letters + 20), most)
 
 
 def _compared_with(listed: Mapping[str, Listed], pinned: str) -> dict[str, Listed]:

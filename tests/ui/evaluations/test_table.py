@@ -85,6 +85,8 @@ def test_every_run_is_in_the_table_and_a_foreign_folder_has_its_reason(folder: P
     assert table.loc["first", "Evaluation"] == "Before <i>training</i>"
     assert table.loc["first", "Images"] == 12
     assert table.loc["first", "Tags"] == "night, v2"
+    width = json.loads(app.dataframe[0].proto.columns)["Differs"]["width"]
+    assert width >= 7 * table["Differs"].str.len().max(), "it is not cut"
     for name in NAMES:
         (best, *_) = Analysis(runs.load(folder / name)).figures.summary
         assert table.loc[name, "First model"] == models.label(best["model"])
