@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from robustness.measure.condition import Condition
     from robustness.measure.request import Request
 
+EXIT_BAD_INPUT = 2
+
 
 class OutputError(Exception):
     """Stdout or stderr cannot be written, because of ``cause``."""

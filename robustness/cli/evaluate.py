@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from robustness.runs import Plan, Progress, Run
     from robustness.runs.planning import Forecast
 
-EXIT_NOTHING = 2
 _MAX_PRINTED = 10
 """Most left-out images that are printed; the JSON lists all."""
 
@@ -123,7 +122,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
             folders = f"{requested_folder} {run.folder}"
             console.say(f"\nCompare: python -m robustness runs compare {folders}")
     if not run.images:
-        return EXIT_NOTHING
+        return console.EXIT_BAD_INPUT
     if options.log_mlflow:
         console.remark(f"Logged to MLflow: {log_mlflow(run)}")
     return 0
@@ -333,7 +332,7 @@ def export_command(options: argparse.Namespace) -> int:
             shown = some(class_names, 5)
             console.say(f"labels: {counted(len(class_names), 'class')}, by name: {shown}")
         _print_left_out(left_out)
-    return 0 if written else EXIT_NOTHING
+    return 0 if written else console.EXIT_BAD_INPUT
 
 
 def _print_left_out(unreadable: Sequence[tuple[str, str]]) -> None:

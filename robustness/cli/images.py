@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustness.base.errors import ParameterError, RobustnessError
+from robustness.base.errors import ImageError, ParameterError, RobustnessError
 from robustness.base.files import expect_writable, make_folder, write_file
 from robustness.base.text import counted, csv_cell, share, some
 from robustness.cli import console
@@ -61,10 +61,11 @@ def add_predictions(parsers: Parsers) -> None:
     add_shared(perturb, "--seed", "--fit", "--side")
 
 
-def predict_command(options: argparse.Namespace) -> None:
+def predict_command(options: argparse.Namespace) -> int:
     """Top-5 classes of images, and whether the prediction is correct or changed.
 
-    Each model sees the images as it is described, unless --fit or --side say otherwise.
+    Each model sees the images as it is described, unless --fit or --side say otherwise. Exit status
+    2 if an image cannot be read; the others are predicted all the same.
     """
     from robustness.measure.condition import CLEAN, Condition
     from robustness.measure.labels import label_index, true_class
@@ -81,8 +82,18 @@ def predict_command(options: argparse.Namespace) -> None:
     framings = list(spec.by_framing)
     pictures = []
     for number, image in enumerate(options.images):
-        # By number, as the same image may be given twice.
-        pictures.append(replace(picture(options, image, framings), name=str(number)))
+        try:
+            # By number, as the same image may be given twice.
+            pictures.append(replace(picture(options, image, framings), name=str(number)))
+        except ImageError as error:
+            console.remark(f"robustness: {error.with_hint}")
+    if len(pictures) < len(options.images):
+        status = console.EXIT_BAD_INPUT
+    else:
+        status = 0
+    if not pictures:
+        return status
+
     console.progress(f"loading {', '.join(model_names)} ...")
     rows = []
     for row in evaluate(spec, pictures):
@@ -114,6 +125,7 @@ def predict_command(options: argparse.Namespace) -> None:
         console.print_json({"predictions": documents})
     else:
         console.say(printed_blocks(tables).strip())
+    return status
 
 
 def picture(options: argparse.Namespace, image: str, framings: Sequence[Framing]) -> Picture:

@@ -25,6 +25,7 @@ from robustness.base.errors import ModelWarning, RobustnessError
 from robustness.base.text import did_you_mean, nearest, visible
 from robustness.cli import dashboard, domain, evaluate, images, models, runs, tasks
 from robustness.cli.console import (
+    EXIT_BAD_INPUT,
     LISTS,
     MODELS,
     OutputError,
@@ -33,7 +34,6 @@ from robustness.cli.console import (
     remark,
 )
 
-EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 
 _COMMANDS: Mapping[str, Callable[[Parsers], None]] = {

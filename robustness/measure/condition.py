@@ -131,7 +131,11 @@ class Condition:
         if isinstance(values, Mapping) and "corruption" in values:
             return StoredCondition.of_table(checked(StoredTable, values))
         if not isinstance(values, Mapping) or "attack" not in values:
-            return Condition.of(checked(_Strengths, values))
+            strengths = checked(_Strengths, values)
+            for name, strength in strengths.items():
+                if strength is True and REGISTRY[name].graded:
+                    raise ParameterError(f"{name}: expected a strength from 0 to 1, got true.")
+            return Condition.of(strengths)
         table = checked(_AttackTable, values, f"attack {values['attack']!r}")
         return Condition.attack(table.attack, **table.model_dump(exclude={"attack"}))
 

@@ -190,7 +190,7 @@ class _ModelsAndConditions(StrictTable):
     could be evaluated.
     """
 
-    models: Annotated[list[str], expected("a list of names")] = Field(default_factory=list)
+    models: Annotated[list[str], Field(min_length=1), expected("a list of names")] | None = None
     condition: list[Annotated[Condition, parsed_by(_condition)]] = Field(default_factory=list)
     domain: Annotated[Domain | None, parsed_by(domain_of)] = None
     match: dict[str, Any] | None = None

@@ -57,7 +57,7 @@ def test_a_bad_picture_is_refused_by_every_command(
     picture.write_bytes(BAD[name]())
     for arguments in (
         perturb_arguments(picture, out),
-        ["predict", COFFEE, str(picture), "--models", "SqueezeNet", "--json"],
+        ["predict", str(picture), "--models", "SqueezeNet", "--json"],
         ["study", COFFEE, str(picture), "--models", "SqueezeNet", "--json", f"--out={out}"],
     ):
         assert "holiday.jpg" in refused(*arguments)

@@ -171,6 +171,20 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 # --- predict --------------------------------------------------------------------------------------
 
 
+def test_predict_tells_of_a_bad_image_beside_the_answers_for_the_others(
+    run: Run, tmp_path: Path
+) -> None:
+    bad = tmp_path / "notes.jpg"
+    bad.write_text("no image")
+    missing = tmp_path / "missing.jpg"
+    ended = run("predict", bad, COFFEE, missing, "--models", "SqueezeNet", "--json")
+    assert ended.status == 2
+    (found,) = json.loads(ended.out)["predictions"]
+    assert (found["image"], found["top"][0]["name"]) == (COFFEE, "espresso")
+    assert "notes.jpg" in ended.err
+    assert "missing.jpg" in ended.err
+
+
 def test_predict_gives_the_published_answers(run: Run) -> None:
     chelsea_png = str(sample_path("chelsea"))
     ended = run("predict", COFFEE, chelsea_png, "--models", ",".join(MODELS), "--json")

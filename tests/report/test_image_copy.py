@@ -228,11 +228,13 @@ def test_a_file_of_several_conditions_reads_back(tmp_path: Path) -> None:
     [
         ("", "expected one or more tables [[condition]], got none"),
         ("models = 'SqueezeNet'", "expected models to be a list of names, got 'SqueezeNet'."),
+        ("models = []", "expected models to be a list of names, got []."),
         ("seed = 1.5", "expected seed to be a whole number, got 1.5."),
         (
             "[[condition]]\nfog = 'much'",
             "condition 1: expected fog to be a strength from 0 to 1, got 'much'.",
         ),
+        ("[[condition]]\nfog = true", "fog: expected a strength from 0 to 1, got true."),
         ("[[condition]]\nattack = 'pgd'", "'epsilon' is missing"),
         (
             "[[condition]]\n[[condition]]\nfog = 1",
