@@ -206,11 +206,11 @@ class Condition:
 
     @property
     def short(self) -> str:
-        """The label with strengths."""
+        """The label with strengths, of three digits: those of a domain are seldom round."""
         texts = []
         for name, strength in self.steps:
             record = REGISTRY[name]
-            texts.append(f"{record.label} {strength:g}" if record.graded else record.label)
+            texts.append(f"{record.label} {strength:.3g}" if record.graded else record.label)
         return " + ".join(texts) or NOTHING
 
     @property
