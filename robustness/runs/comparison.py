@@ -557,7 +557,7 @@ def _image_notes(first: set[str], second: set[str]) -> list[str]:
         notes.append(f"{count} only in the baseline, not counted.")
     if second - first:
         count = counted(len(second - first), "image")
-        notes.append(f"{count} only in the other run, not counted.")
+        notes.append(f"{count} only in this run, not counted.")
     return notes
 
 
@@ -655,5 +655,5 @@ def _only(what: str, baseline: Sequence[str], other: Sequence[str]) -> list[str]
         notes.append(f"{what} only in the baseline: {some(only_baseline, _MAX_NAMES)}.")
     only_other = [name for name in other if name not in baseline]
     if only_other:
-        notes.append(f"{what} only in the other run: {some(only_other, _MAX_NAMES)}.")
+        notes.append(f"{what} only in this run: {some(only_other, _MAX_NAMES)}.")
     return notes

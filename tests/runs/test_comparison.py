@@ -99,7 +99,7 @@ def test_the_rows_of_images_that_both_runs_have_are_compared(
         file.write(bytes(size - changed.stat().st_size))  # listed as before, by its size
     compared = runs.compare(run, evaluate_again(run, tmp_path / "again"))
     assert compared.rows == runs.RowComparison(5 * 2 * 4)
-    assert any("1 image only in the other run" in note for note in compared.notes)
+    assert any("1 image only in this run" in note for note in compared.notes)
 
 
 # --- how far rows may lie apart -------------------------------------------------------------------
