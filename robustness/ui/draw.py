@@ -11,7 +11,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from robustness import models
 from robustness.base.errors import RobustnessError
-from robustness.base.text import in_sentence, plain, points, share, visible
+from robustness.base.text import plain, points, share, visible
 from robustness.images.framing import Picture, image_digest
 from robustness.images.pixels import to_png, to_uint8
 from robustness.measure.measurement import Measurement
@@ -310,9 +310,7 @@ def linked_map(block: Map, result: str, clicked: Callable[[], None]) -> None:
 def question(
     question: Question[Any], figures: RunFigures, clicked: Clicked, result: str
 ) -> RunFigures:
-    """Draw the section of ``question`` with its options.
-
-    A section that is only a sentence, or a table to open, is one line.
+    """Draw the section of ``question`` with its options; in one line where it has only a sentence.
 
     A click on a chart is remembered for ``result``. Returns ``figures`` with the chosen options.
     """
@@ -323,10 +321,6 @@ def question(
     first, *others = section.blocks
     if isinstance(first, Text) and not others:
         st.markdown(f"**{title}.** {plain(first.text)}", help=first.help or None)
-        return figures
-    if isinstance(first, Titled) and first.long and not others and not question.options:
-        # A heading above a single line to open would say less than the line.
-        _table(replace(first, caption=f"{section.title}: {in_sentence(first.caption)}"))
         return figures
     st.header(title, anchor=False, help=section.about or None)
     if question.options:
