@@ -59,7 +59,6 @@ from robustness.measure.request import (
 from robustness.perturbations import REGISTRY
 from robustness.runs import Analysis, Comparison, Progress, Run, cases, imported
 from robustness.runs import calibrate as run_calibrate
-from robustness.runs import embedding as maps
 from robustness.runs import export as run_export
 from robustness.runs.cases import Failures
 from robustness.runs.remedies import measured_gains
@@ -364,18 +363,6 @@ def failing_images(
     if to is not None:
         write_file(Path(to), run_export.exported(run, chosen, Path(to).suffix.lower()))
     return run_export.cases(run, chosen, most)
-
-
-@checked_call
-def embedding_map(run: Run, where: str, *, images: int = maps.IMAGES) -> maps.EmbeddingMap:
-    """The features of some images, original and perturbed, in the plane of their main components.
-
-    ``where`` is a selection of one model and one condition, such as
-    ``"model=SqueezeNet&condition=fog=0.6"``. The model predicts the images again; the map is kept
-    beside the run, for its page and its report. Raises as ``runs.embedding_map`` does.
-    """
-    chosen = cases.RowSelection.parse(where, run.manifest.spec)
-    return maps.embedding_map(run, chosen, images)
 
 
 @checked_call

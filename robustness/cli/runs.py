@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError
 from robustness.base.files import expect_writable, write_file
 from robustness.base.options import options_of
-from robustness.base.text import counted, share
+from robustness.base.text import counted
 from robustness.cli import console, evaluate, request
 from robustness.cli.console import PLUGINS, RUN, Parsers, add_command, add_shared
 
@@ -418,12 +417,6 @@ def add_questions(parsers: Parsers) -> None:
         metavar="FILE.csv|FILE.zip",
         help="write the images of --where (default: all) as a table or a zip",
     )
-    failing.add_argument(
-        "--map",
-        type=int,
-        metavar="IMAGES",
-        help="make a map of this many images of --where, which names a model and a condition",
-    )
     add_shared(failing, "--out")
 
     add_command(parsers, "fixes", fixes_command, "--json", "run", "--out")
@@ -516,9 +509,7 @@ def failures_command(options: argparse.Namespace) -> None:
     from robustness.report.run import REGISTRY, RunFigures
 
     run = runs.load(runs.folder_of(options.run, options.out), unfinished=True)
-    if options.map is not None:
-        _make_map(run, options)
-    elif options.where is not None or options.to is not None:
+    if options.where is not None or options.to is not None:
         _list_failing_images(run, options)
     elif options.json:
         console.print_json(api.failures(run).as_dict())
@@ -530,20 +521,6 @@ def failures_command(options: argparse.Namespace) -> None:
         for section in sections:
             if section is not None:
                 console.say(f"\n## {section.title}\n{_printed(section.printed)}")
-
-
-def _make_map(run: Run, options: argparse.Namespace) -> None:
-    from robustness import api
-
-    embedding = api.embedding_map(run, options.where or "", images=options.map)
-    if options.json:
-        console.print_json(asdict(embedding))
-        return
-    shares = " and ".join(share(part, 0) for part in embedding.explained)
-    console.say(
-        f"The map of {len(embedding.points)} images is saved with the run, for its page "
-        f"and report. Its axes explain {shares} of the variance."
-    )
 
 
 def _list_failing_images(run: Run, options: argparse.Namespace) -> None:

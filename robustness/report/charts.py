@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from robustness import metrics, models
-from robustness.base.text import in_sentence, share
+from robustness.base.text import in_sentence
 from robustness.measure.condition import perturbation_label
 from robustness.measure.labels import good_rows, is_correct
 from robustness.measure.measurement import Measurement
@@ -696,112 +696,6 @@ def risk_coverage(
         xaxis={"title": "Accepted", "tickformat": ".0%", "range": [-0.03, 1.03]},
         yaxis={"title": title, "tickformat": ".0%", "rangemode": "tozero"},
     )
-
-
-def embedding_map(points: Sequence[Entry], explained: Sequence[float]) -> go.Figure:
-    """Return the chart of originals and perturbed images in two dimensions, joined by lines.
-
-    ``points`` are those of an ``EmbeddingMap``. ``explained`` are the shares of the variance along
-    the two axes. Crosses are failures.
-    """
-    traces = _joining_lines(points)
-    if any(point["well_before"] is not None for point in points):
-        good_word = "correct"
-        bad_word = "incorrect"
-    else:
-        good_word = "unchanged"
-        bad_word = "changed"
-    for side in _SIDES:
-        # Without a label nothing is known of an original, which then counts as good.
-        good_points = [point for point in points if point[side.outcome] is not False]
-        bad_points = [point for point in points if point[side.outcome] is False]
-        if good_points:
-            title = f"{side.name}, {good_word}"
-            traces.append(_map_markers(good_points, side, title, good=True))
-        if bad_points:
-            title = f"{side.name}, {bad_word}"
-            traces.append(_map_markers(bad_points, side, title, good=False))
-    share_of_x, share_of_y = explained
-    return drawn(
-        traces,
-        height=520,
-        # The axes are fixed, so nothing moves. But Streamlit takes no clicks while dragging can
-        # draw a box.
-        dragmode="pan",
-        xaxis={
-            "title": f"Component 1 ({share(share_of_x, 0)})",
-            "showticklabels": False,
-            "zeroline": False,
-        },
-        yaxis={
-            "title": f"Component 2 ({share(share_of_y, 0)})",
-            "showticklabels": False,
-            "zeroline": False,
-        },
-    )
-
-
-class _MapSide(NamedTuple):
-    """One end of the lines of ``embedding_map``, with the fields of a point that it shows."""
-
-    name: str
-    position: str
-    outcome: str
-    symbol_suffix: str
-
-
-_SIDES = (
-    _MapSide("original", "before", "well_before", "-open"),
-    _MapSide("perturbed", "after", "well", ""),
-)
-
-
-def _joining_lines(points: Sequence[Entry]) -> list[dict[str, Any]]:
-    """Return the lines from originals to perturbed images, as one trace for each colour."""
-    traces = []
-    points_of_outcome: dict[bool, list[Entry]] = {}
-    for point in points:
-        points_of_outcome.setdefault(bool(point["well"]), []).append(point)
-    for is_good, points_of_colour in points_of_outcome.items():
-        x: list[float | None] = []
-        y: list[float | None] = []
-        for point in points_of_colour:
-            # None ends a line, so that the next one is not joined to it.
-            x += [point["before"][0], point["after"][0], None]
-            y += [point["before"][1], point["after"][1], None]
-        trace = {
-            "type": "scatter",
-            "x": x,
-            "y": y,
-            "mode": "lines",
-            "line": {"width": 1, "color": "#8796a5" if is_good else COLOURS[4]},
-            "opacity": 0.45,
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-        traces.append(trace)
-    return traces
-
-
-def _map_markers(
-    points: Sequence[Entry], side: _MapSide, title: str, *, good: bool
-) -> dict[str, Any]:
-    symbol = "circle" if good else "x"
-    return {
-        "type": "scatter",
-        "name": title,
-        "x": [point[side.position][0] for point in points],
-        "y": [point[side.position][1] for point in points],
-        "text": [point["image"] for point in points],
-        "customdata": [[point["selection"]] for point in points],
-        "mode": "markers",
-        "marker": {
-            "size": 9,
-            "symbol": f"{symbol}{side.symbol_suffix}",
-            "color": COLOURS[0] if good else COLOURS[4],
-        },
-        "hovertemplate": f"%{{text}}<extra>{title}</extra>",
-    }
 
 
 def statistics_that_differ(rows: Sequence[Mapping[str, Any]]) -> go.Figure:

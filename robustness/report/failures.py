@@ -37,7 +37,7 @@ from robustness.report.blocks import (
     class_title,
     model_label,
 )
-from robustness.report.charts import change_counts, embedding_map, slice_rates
+from robustness.report.charts import change_counts, slice_rates
 from robustness.report.facts import clean_shot
 from robustness.report.tables import (
     Column,
@@ -51,7 +51,6 @@ from robustness.report.tables import (
     verdict_of,
 )
 from robustness.runs import Run
-from robustness.runs.analysis import EmbeddingMap
 from robustness.runs.cases import SURVIVORS, WORST, Failures, RowSelection, Tally
 from robustness.statistics import Figures
 from robustness.statistics.failures import SLICE_RULE
@@ -618,49 +617,5 @@ LEFT_OUT = Question(
     "Images left out",
     _left_out_blocks,
     figures=_unreadable_images,
-    view=IMAGES,
-)
-
-
-def _map_blocks(maps: Sequence[EmbeddingMap]) -> list[Block]:
-    if not maps:
-        return []
-    map_of_name = {embedding.name: embedding for embedding in maps}
-    titles = {}
-    for embedding in maps:
-        label = model_label(embedding.model)
-        titles[embedding.name] = f"{label}, {short(embedding.condition)}"
-
-    def read(name: str) -> list[Block]:
-        embedding = map_of_name[name]
-        images = counted(len(embedding.points), "image")
-        note = "Each line joins an original to its perturbed image. Crosses are failures."
-        if embedding.left_out:
-            note += f" {counted(embedding.left_out, 'image')} could no longer be read."
-        chart = Chart(
-            titles[name],
-            embedding_map(embedding.points, embedding.explained),
-            f"{images} with the perturbed version in the plane of the two main components of the "
-            "features.",
-            note,
-            link="map",
-        )
-        return [chart]
-
-    first = maps[0].name
-    return [Chooser("Map of", "map_of", titles, read, printed=[first], first=first, listed=True)]
-
-
-def _maps_of_run(figures: RunFigures) -> Sequence[EmbeddingMap]:
-    return figures.analysis.maps
-
-
-MAP = Question(
-    "map",
-    "Map",
-    _map_blocks,
-    "how far perturbed images move",
-    figures=_maps_of_run,
-    link="map",
     view=IMAGES,
 )

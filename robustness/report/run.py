@@ -76,7 +76,6 @@ for _question in (
     threshold.THRESHOLD,
     ranking.CORRUPTION_ERRORS,
     failures.CASES,
-    failures.MAP,
     failures.LEFT_OUT,
 ):
     REGISTRY.add(_question)

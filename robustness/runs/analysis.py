@@ -1,4 +1,4 @@
-"""What is worked out of a saved run: figures, failures, calibrations, maps and its headline.
+"""What is worked out of a saved run: figures, failures, calibrations and its headline.
 
 ``Run`` knows rows and images. An ``Analysis`` of it works out the rest, once: what takes long is
 kept in memory, and beside a finished run in files of ``results``.
@@ -27,37 +27,12 @@ from robustness.runs.run import Run
 from robustness.statistics.grid import contradictory
 from robustness.statistics.tables import Figures, FigureTables
 
-_MOST_MAPS = 12
-
 _ROWS_SOON_READ = 1_000_000
 """Rows of which a visitor would not wait for the failures."""
 
-_MAPS_VERSION = "maps 2"
 _CALIBRATIONS_VERSION = "calibrations 2"
-"""The numbers go up when maps or calibrations change. They are no digests of code, as of other
-results: a model made them, so other statistics do not put them out of date."""
-
-
-@dataclass(frozen=True)
-class EmbeddingMap:
-    """The images of a run in the plane of the last stage of a ``model``; JSON-ready.
-
-    Each of ``points`` has ``image``, ``before`` and ``after`` (x, y), ``well_before`` (None without
-    a label) and ``well`` (correct or, without a label, unchanged), and its ``selection``.
-    ``explained`` are the shares of the variance along both axes; ``left_out`` counts the images
-    that could not be read again.
-    """
-
-    model: str
-    condition: str
-    points: Sequence[Mapping[str, Any]]
-    explained: Sequence[float]
-    left_out: int
-
-    @property
-    def name(self) -> str:
-        """The name that identifies a map of a run."""
-        return f"{self.model}, {self.condition}"
+"""The number goes up when calibrations change. It is no digest of code, as of other results: a
+model made them, so other statistics do not put them out of date."""
 
 
 @dataclass(frozen=True)
@@ -169,16 +144,6 @@ class Analysis:
         run = self.run
         version = code_digest(__name__)
         return results.stored(run.folder, run.manifest, name, kind, version, compute)
-
-    @property
-    def maps(self) -> list[EmbeddingMap]:
-        """The stored maps of what its models see, newest first."""
-        return self._read(results.MAPS, list[EmbeddingMap], _MAPS_VERSION) or []
-
-    def add_map(self, embedding: EmbeddingMap) -> None:
-        """Store a map in place of that of its name; that of an unfinished run is not stored."""
-        others = [other for other in self.maps if other.name != embedding.name]
-        self._write(results.MAPS, [embedding, *others][:_MOST_MAPS], _MAPS_VERSION)
 
     @property
     def calibrations(self) -> dict[str, Calibration]:

@@ -33,7 +33,6 @@ from robustness.runs.manifest import FINISHED, Manifest
 FIGURES = "figures"
 FAILURES = "failures"
 HEADLINE = "headline"
-MAPS = "maps"
 CALIBRATIONS = "calibrations"
 """Names of results."""
 

@@ -65,10 +65,6 @@ from robustness.ui.session import (
 from robustness.ui.shared import is_sample, original_png
 
 GAIN = 3
-_IMAGE = "&image="
-"""Before the position of an image at the end of the text of a selection."""
-_BOX = {"displayModeBar": True, "displaylogo": False, "modeBarButtons": [["select2d", "pan2d"]]}
-_MOST_SELECTED = 200
 NO_TOOLBAR = {"displayModeBar": False}
 
 
@@ -195,9 +191,8 @@ def clicked_point(
 ) -> list[str]:
     """Draw a chart and return the ``customdata`` of the clicked point; [] without a click.
 
-    One with a ``dragmode`` has a button to draw a box around several points. The session stores the
-    ``customdata`` under ``state_key`` for a figure that replaces this one and for a return to the
-    page; the link carries it as ``link``. A click first calls ``before``.
+    The session stores the ``customdata`` under ``state_key`` for a figure that replaces this one
+    and for a return to the page; the link carries it as ``link``. A click first calls ``before``.
     """
 
     def remember_click() -> None:
@@ -208,8 +203,8 @@ def clicked_point(
         figure,
         key=key,
         on_select=remember_click,
-        selection_mode=("points", "box"),
-        config=_BOX if figure.layout.dragmode else NO_TOOLBAR,
+        selection_mode="points",
+        config=NO_TOOLBAR,
         alt=alt,
     )
     return in_link(state_key, link)
@@ -228,26 +223,13 @@ def in_link(state_key: str, link: str) -> list[str]:
 
 
 def _customdata(event: Any) -> Any:
-    """The ``customdata`` of the first selected point, or of all points if they are images.
-
-    Each image's is the text of one selection with the position of the image at the end; those of
-    several images are one text with all positions.
-    """
-    selected: list[list[Any]] = []
+    """The ``customdata`` of the first selected point that has any."""
     for point in event["selection"]["points"]:
         data = point.get("customdata")
         if data is None or data == []:
             continue
-        selected.append(data if isinstance(data, list) else [data])
-    if not selected:
-        return None
-    texts = list(dict.fromkeys(str(values[0]) for values in selected))
-    are_images = all(_IMAGE in text for text in texts)
-    if len(texts) == 1 or not are_images:
-        return selected[0]
-    selection = texts[0].rpartition(_IMAGE)[0]
-    positions = [text.rpartition(_IMAGE)[2] for text in texts]
-    return [selection + _IMAGE + ",".join(positions[:_MOST_SELECTED])]
+        return data if isinstance(data, list) else [data]
+    return None
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
@@ -426,8 +408,6 @@ def _chart(block: Chart, clicked: Clicked, result: str, chosen: Mapping[str, str
         before=partial(deselect, result),
     )
     note = f"{block.note} Click to see the images."
-    if block.figure.layout.dragmode:
-        note += " To select several, draw a box (top right)."
     st.caption(plain(note.strip()))
     if point:
         clicked(point, chosen)

@@ -97,7 +97,6 @@ def test_a_lossless_tree_gives_the_rows_that_were_measured_live(
             with Image.open(archive.open(f"{row['condition']}/{name}.png")) as image:
                 assert np.array_equal(np.asarray(image), np.rint(made * 255))
     where = "model=thousand&condition=stored(corruption=contrast,severity=3)"
-    assert len(rb.embedding_map(stored, where).points) == 6
     monkeypatch.setenv("ROBUSTNESS_RUNS", str(stored.folder.parent))
     app = pages.run(ROOT / "pages" / "evaluations.py", run=stored.id, cell=where)
     assert not app.error

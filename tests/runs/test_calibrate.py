@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, ImageOps
 
 import robustness as rb
 from robustness import models, runs
-from robustness.base.errors import ParameterError
+from robustness.base.errors import ParameterError, RunError
 from robustness.images.pixels import copies, to_uint8
 from robustness.measure.condition import Condition
 from robustness.models import Outputs
@@ -114,6 +115,14 @@ def test_too_few_labels_are_one_sentence(evaluated: Evaluated) -> None:
         calibrate.calibrate(run, "SqueezeNet")
     with pytest.raises(ParameterError, match="a model of the run"):
         calibrate.calibrate(run, "EfficientNetLite0")
+
+
+def test_weights_that_the_run_did_not_evaluate_are_refused(evaluated: Evaluated) -> None:
+    run = evaluated(100)
+    request = replace(run.manifest.spec, models=(("SqueezeNet", "sha256:0"),))
+    changed = replace(run, manifest=run.manifest.updated(spec=request))
+    with pytest.raises(RunError, match="weights that the run evaluated"):
+        calibrate.calibrate(changed, "SqueezeNet")
 
 
 def test_a_threshold_of_a_calibrated_model_rests_on_the_other_half(

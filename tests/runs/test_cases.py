@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import zipfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ from benchmarks.support.synthetic_runs import (
     with_column,
     with_images,
 )
-from robustness import api, models, report, runs
-from robustness.base.errors import ParameterError, RobustnessError, RunError
+from robustness import api, report, runs
+from robustness.base.errors import ParameterError, RobustnessError
 from robustness.cli.main import main
 from robustness.datasets import open_dataset
 from robustness.measure.condition import Condition
@@ -74,10 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
         labelled=False,
         kept=kept,
     )
-    digests_of = tuple((name, models.digest(models.REGISTRY[name])) for name in kept)
-    spec = replace(made.manifest.spec, models=digests_of)
-    made.manifest.updated(spec=spec).write(made.folder)
-    return with_properties(runs.load(made.folder))
+    return with_properties(made)
 
 
 def test_the_worse_slice_is_the_same_everywhere(
@@ -134,31 +131,6 @@ def test_a_table_shows_which_class_became_which(run: runs.Run) -> None:
     assert block.caption == "Changes of SqueezeNet 1.1"
     assert block.table.head == ("Original", "Perturbed", "Images", "Share of changes")
     assert [list(row) for row in block.table.rows] == [["espresso", "tabby", "24", "100.0%"]]
-
-
-def test_a_map_is_kept_for_the_report_and_its_points_open_their_images(
-    run: runs.Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = f"model=SqueezeNet&condition={FOG.id}"
-    made = api.embedding_map(run, where, images=IMAGES)
-    assert ([point["image"] for point in made.points], made.left_out) == (
-        ["00.png", "01.png", "02.png"],
-        IMAGES - 3,
-    )
-    again = api.failing_images(run, made.points[1]["selection"])
-    assert [row["image"] for row in again] == ["01.png"]
-    assert 0.5 < sum(made.explained) <= 1
-    assert main(["failures", str(run.folder), "--map", "48", "--where", where, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(asdict(made)))
-    assert len(Analysis(run).maps) == 1
-    assert "Map" in [section.title for section in report.of_run(run).sections]
-    for refused in ("model=SqueezeNet", f"condition={FOG.id}"):
-        with pytest.raises(ParameterError, match="one model and one condition"):
-            api.embedding_map(run, refused)
-    others = (("SqueezeNet", "sha256:0"), run.manifest.spec.models[1])
-    spec = replace(run.manifest.spec, models=others)
-    with pytest.raises(RunError, match="weights that the run evaluated"):
-        api.embedding_map(replace(run, manifest=run.manifest.updated(spec=spec)), where)
 
 
 def test_a_selection_gives_its_images_to_lists_tables_and_archives(
@@ -260,10 +232,9 @@ def test_whatever_lies_in_place_of_a_file_a_run_opens_or_says_why(
 ) -> None:
     assert Analysis(run).failures.slices
     assert compute_headline(run.folder, run.manifest).models
-    api.embedding_map(run, f"model=SqueezeNet&condition={FOG.id}", images=IMAGES)
     notes.update(run.folder, title="A title", note="A note")
     names = sorted(path.name for path in run.folder.iterdir() if path.is_file())
-    assert {"images.parquet", "manifest.json", "notes.json", "maps.json.gz"} <= {*names}
+    assert {"images.parquet", "manifest.json", "notes.json", "headline.json.gz"} <= {*names}
     for name in names:
         folder = tmp_path / name / "run"
         shutil.copytree(run.folder, folder)

@@ -143,8 +143,6 @@ def test_classes_alone_give_every_figure_that_needs_no_confidence(
     assert Analysis(runs.load(copy)).figures.summary == [told]
     with pytest.raises(RunError, match="a table"):
         runs.reevaluation_plan(found.manifest)
-    with pytest.raises(ParameterError, match="a table has no features"):
-        rb.embedding_map(found, "model=theirs&condition=fog=0.6")
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,6 @@ def test_a_selection_is_of_all_compositions(tmp_path: Path) -> None:
     failures = Analysis(run).failures
     changes = [entry for entry in failures.changes if entry["condition"] == YOUR_CAMERA]
     assert [entry["n_images"] for entry in changes if entry["model"] == "SqueezeNet"] == [20]
-    with pytest.raises(ParameterError, match="composition"):
-        api.embedding_map(run, f"model=SqueezeNet&condition={YOUR_CAMERA}")
 
 
 def test_limits_are_on_the_profile(tmp_path: Path) -> None:

@@ -7,33 +7,27 @@ from dataclasses import replace
 
 import streamlit as st
 
-from robustness import models
-from robustness.base.roles import Action
-from robustness.base.text import counted, plain
+from robustness.base.text import plain
 from robustness.base.turns import duration
-from robustness.measure.condition import short
 from robustness.report import choice as report_choice
 from robustness.report import run as report_run
 from robustness.report.blocks import COMPARE, FAILURES, TWO_MODELS, VIEWS, Titled
 from robustness.report.choice import CHOICE
-from robustness.report.failures import CASES, LEFT_OUT, MAP
+from robustness.report.failures import CASES, LEFT_OUT
 from robustness.report.fixes import FIXES
 from robustness.report.harm import RUN_MAP
 from robustness.report.ranking import RANKING
 from robustness.report.run import REGISTRY, RunFigures
 from robustness.report.threshold import THRESHOLD
 from robustness.runs import Analysis, Listed, Run
-from robustness.runs.cases import RowSelection
-from robustness.runs.embedding import IMAGES, embedding_map
-from robustness.ui import components, draw, jobs, session
+from robustness.ui import components, draw, jobs
 from robustness.ui.draw import SELECTIONS
 from robustness.ui.evaluations import choice as evaluation_choice
 from robustness.ui.evaluations import images, presentation, table, train
 from robustness.ui.evaluations.images import VIEW
-from robustness.ui.frame import boundary, fragment
-from robustness.ui.jobs import Work
+from robustness.ui.frame import fragment
 from robustness.ui.live import stories
-from robustness.ui.session import listed, new_in_link, one_of, place_of_own
+from robustness.ui.session import new_in_link, one_of, place_of_own
 from robustness.ui.shared import analysis_of
 
 
@@ -122,9 +116,7 @@ def _draw_view(view: str, run: Run, figures: RunFigures) -> None:
         if not question.fits(figures):
             continue
         drawn_figures = draw.question(question, figures, preview, run.id)
-        if question is MAP:
-            _map_expander(figures.analysis)
-        elif question is THRESHOLD:
+        if question is THRESHOLD:
             table.acceptance_button(drawn_figures)
         elif question is FIXES:
             train.show(figures)
@@ -153,47 +145,6 @@ def _draw_choice(figures: RunFigures) -> None:
         tables = [block for block in blocks if isinstance(block, Titled) and block.long]
         blocks = [replace(table, long=False) for table in tables]
     draw.draw(blocks)
-
-
-def _map_expander(analysis: Analysis) -> None:
-    """Draw what makes a map of features; nothing where the images cannot be read again."""
-    run = analysis.run
-    if not run.finished or run.is_from_table:
-        return
-    title = "Map: how far perturbed images move in the features of a model"
-    if analysis.maps:
-        title = "Make another map"
-    with st.expander(title):
-        _map_form(run)
-
-
-def _map_form(run: Run) -> None:
-    """Draw the choice of a model and a condition, and the button; make the map once asked to."""
-    image_count = counted(min(IMAGES, run.manifest.images), "image")
-    st.caption(f"Re-runs the model on up to {image_count}.")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        labels = {name: models.label(name) for name in run.manifest.spec.model_names}
-        model = listed("Model", labels, "new_map_model")
-        conditions = {entry.id: short(entry.id) for entry in run.conditions}
-        condition = listed("Condition", conditions, "new_map_condition")
-        work = Work("map", f"{run.id} {model} {condition}")
-        st.button(
-            "Make a map",
-            icon=":material/scatter_plot:",
-            on_click=work.ask,
-            **session.allowed(Action.MEASURE, key="make_map"),
-        )
-    if not work.requested:
-        return
-    with boundary():
-        session.require(Action.MEASURE)
-        with work.bar("Loading the model …") as show:
-
-            def note(done: int, total: int) -> None:
-                show(done / max(1, total), f"{done} of {counted(total, 'image')}")
-
-            embedding_map(run, RowSelection(model, conditions=(condition,)), note=note)
-        st.rerun()
 
 
 def show_state(run: Run) -> None:

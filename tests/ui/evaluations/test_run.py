@@ -320,15 +320,13 @@ def test_a_run_without_rows_says_so_and_lists_what_it_could_not_read(shown: Show
         ([], None),
         ([["0.4"]], ["0.4"]),
         ([["0.4"], ["0.6"]], ["0.4"]),
-        ([["model=A&slice=iso:..200"], ["model=A&slice=iso:200.."]], ["model=A&slice=iso:..200"]),
-        ([["model=A&image=3"], ["model=A&image=7"]], ["model=A&image=3,7"]),
         ([["Fog", "A"], ["Fog", "B"]], ["Fog", "A"]),
         ([None, ["0.6"]], ["0.6"]),
         ([0.1], [0.1]),
         ([0.0, 0.1], [0.0]),
     ],
 )
-def test_several_points_mean_all_their_images_or_else_the_first_point(
+def test_several_points_mean_the_first_with_data(
     points: list[Any], meant: list[str] | None
 ) -> None:
     event = {"selection": {"points": [{"customdata": values} for values in points]}}
