@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from robustness import models
 from robustness.base import settings
-from robustness.base.code_digest import code_digest
-from robustness.base.files import put_whole, read_regular
+from robustness.base.files import code_digest, put_whole, read_regular
 from robustness.base.turns import Note
 from robustness.images.pixels import from_uint8, to_uint8
 from robustness.matching.accuracy import (
@@ -284,8 +283,8 @@ def _correct_predictions(
 
 
 def _cache_file(*texts: str) -> Path:
-    """The file for what ``texts`` and the code of this module determine."""
-    key = hashlib.sha256("\n".join([code_digest(__name__), *texts]).encode()).hexdigest()[:24]
+    """The file for what ``texts`` and the code of this package determine."""
+    key = hashlib.sha256("\n".join([code_digest(), *texts]).encode()).hexdigest()[:24]
     return settings.cache_folder() / "matching" / f"{key}.npz"
 
 

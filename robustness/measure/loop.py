@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from robustness import metrics, models
 from robustness.base import settings
-from robustness.base.code_digest import code_digest
 from robustness.base.errors import AnswerError, WeightsError
-from robustness.base.files import read_regular, write_whole
+from robustness.base.files import code_digest, read_regular, write_whole
 from robustness.images import decoding
 from robustness.images.framing import Framing, Picture, study_image
 from robustness.images.pixels import round_to_grid
@@ -115,7 +114,7 @@ def _read_or_measured(classifier: Classifier) -> Floors:
     """The floors from a file that is named after everything they depend on, if there can be one."""
     if not classifier.key:
         return _measured_floors(classifier)
-    key = (classifier.key, code_digest(__name__), *decoding.REGISTRY)
+    key = (classifier.key, code_digest(), *decoding.REGISTRY)
     name = hashlib.sha256(repr(key).encode()).hexdigest()[:24]
     file = settings.cache_folder() / "floors" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from robustness.base import settings
-from robustness.base.code_digest import code_digest
 from robustness.base.errors import NotInspectedError, WeightsError
 from robustness.base.files import (
     TEMPORARY,
+    code_digest,
     file_lock,
     files_below,
     put_whole,
@@ -68,9 +68,6 @@ _KEY_DIGITS = 24
 _LARGEST_RECORD = 1 << 16
 _LEFTOVER_SECONDS = 86_400.0
 """The age from which a file that nobody records is one that a stopped process has left."""
-
-_MAKERS = "robustness.models"
-"""The package that builds and converts networks, with all that it imports."""
 
 _CONVERSIONS_A_MODEL = 4
 """Conversions of one model and side, by versions and weights, that stay on disk."""
@@ -184,7 +181,7 @@ def _maker() -> str:
     for package in ("tensorflow", "keras", "keras-hub", "openvino", "numpy"):
         with contextlib.suppress(PackageNotFoundError):  # one of them is optional
             digest.update(f"{package} {package_version(package)}\n".encode())
-    digest.update(code_digest(_MAKERS).encode())
+    digest.update(code_digest().encode())
     return digest.hexdigest()
 
 

@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 
 from robustness import models
-from robustness.base.code_digest import code_digest
 from robustness.base.errors import RobustnessError
+from robustness.base.files import code_digest
 from robustness.runs import results
 from robustness.runs.cases import ONCE_FINISHED, Failures, failure_tables
 from robustness.runs.folder import load
@@ -142,7 +142,7 @@ class Analysis:
 
     def _stored(self, name: str, kind: type[T], compute: Callable[[], T]) -> T:
         run = self.run
-        version = code_digest(__name__)
+        version = code_digest()
         return results.stored(run.folder, run.manifest, name, kind, version, compute)
 
     @property
@@ -213,7 +213,7 @@ class Headline:
 
 def read_headline(folder: Path, manifest: Manifest) -> Headline | None:
     """The headline that ``compute_headline`` stored for this run; None before that."""
-    return results.read(folder, manifest, results.HEADLINE, Headline, code_digest(__name__))
+    return results.read(folder, manifest, results.HEADLINE, Headline, code_digest())
 
 
 def compute_headline(folder: Path, manifest: Manifest) -> Headline:
@@ -226,7 +226,7 @@ def compute_headline(folder: Path, manifest: Manifest) -> Headline:
         return Headline()
     try:
         headline = _headline(Analysis(load(folder)))
-        results.write(folder, manifest, results.HEADLINE, headline, code_digest(__name__))
+        results.write(folder, manifest, results.HEADLINE, headline, code_digest())
     except (RobustnessError, pa.ArrowException, OSError):
         return Headline()
     return headline

@@ -3,8 +3,8 @@
 They lie in the folder of the run, signed by the installation that computed them: those of another
 one are computed again from the rows. A stored result is used only where its key is still the same.
 The key is made of the rows, the images, the request with the versions and plugins that computed the
-rows, the names of the models' classes, and a ``version`` of the result: the ``code_digest`` of the
-module that computes it, or one of its own for results that other code does not put out of date.
+rows, the names of the models' classes, and a ``version`` of the result: the ``code_digest``, or one
+of its own for results that other code does not put out of date.
 """
 
 from __future__ import annotations

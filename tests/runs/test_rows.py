@@ -290,7 +290,7 @@ def test_figures_that_may_be_wrong_are_worked_out_anew(
     elif harm == "elsewhere":
         monkeypatch.setenv("ROBUSTNESS_CACHE", str(tmp_path / "of another installation"))
     elif harm == "other code":
-        monkeypatch.setattr(analysis, "code_digest", lambda _: "0")
+        monkeypatch.setattr(analysis, "code_digest", lambda: "0")
     else:
         changes = {"content": "0"} if harm == "other rows" else {"status": runs.UNFINISHED}
         run = runs.Run(run.folder, replace(run.manifest, **changes), run.parts)
@@ -313,7 +313,7 @@ def test_a_process_that_ends_while_it_keeps_figures_leaves_the_old_ones_or_none(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as ending:
-        ending.setattr(analysis, "code_digest", lambda _: "0")  # so that they are worked out anew
+        ending.setattr(analysis, "code_digest", lambda: "0")  # so that they are worked out anew
         ending.setattr(Path, "write_bytes", half)
         ending.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process clears nothing
         with pytest.raises(KeyboardInterrupt):
