@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -205,7 +205,22 @@ class Caller:
         return tuple(self._times)
 
     def answers(self, pixels: Floats) -> list[Answer]:
-        """The answer for each of ``pixels`` (N, H, W, 3), or the reason why there is none."""
+        """The answer for each of ``pixels`` (N, H, W, 3), or the reason why there is none.
+
+        Images without an answer are asked about again, until that gives no further answer.
+        """
+        answers = self._once(pixels)
+        failed = _failed(answers)
+        while failed:
+            for index, answer in zip(failed, self._once(pixels[failed]), strict=True):
+                answers[index] = answer
+            still_failed = _failed(answers)
+            if len(still_failed) == len(failed):
+                break
+            failed = still_failed
+        return answers
+
+    def _once(self, pixels: Floats) -> list[Answer]:
         size = self._options.batch
         answers: list[Answer] = []
         for start in range(0, len(pixels), size):
@@ -273,6 +288,11 @@ class Caller:
             raise BadAnswerError(problem)
         self._times.append(seconds / len(pixels))
         return answers
+
+
+def _failed(answers: Sequence[Answer]) -> list[int]:
+    """The indices of the images without an answer."""
+    return [index for index, answer in enumerate(answers) if isinstance(answer, str)]
 
 
 def _reason(error: Exception) -> str:

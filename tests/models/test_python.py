@@ -7,9 +7,12 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -34,6 +37,7 @@ from robustness.models.loaded import LOADED
 from robustness.models.python import Caller
 from robustness.models.record import CallOptions
 from robustness.runs import jobs, writer
+from tests.support.download_server import running
 from tests.support.onnx_files import small_model
 from tests.support.user_models import DIGITS, describe
 
@@ -210,6 +214,19 @@ def test_one_image_without_an_answer_leaves_the_others_theirs() -> None:
     assert np.array_equal([*found[:3], *found[4:]], logits(np.delete(IMAGES, 3, axis=0)))
 
 
+def test_a_first_call_that_is_late_is_made_again() -> None:
+    calls: list[int] = []
+
+    def function(pixels: Floats) -> Floats:
+        calls.append(len(pixels))
+        if len(calls) == 1:
+            time.sleep(1.5)
+        return logits(pixels)
+
+    answers: list[Any] = Caller(function, CallOptions(timeout=1)).answers(IMAGES)
+    assert np.array_equal(answers, logits(IMAGES))
+
+
 # --- models.toml ----------------------------------------------------------------------------------
 
 MODULE = """
@@ -339,6 +356,66 @@ def test_an_image_without_an_answer_is_listed_and_asked_about_when_the_run_is_re
     asked_before = counted[0]
     performed(plan, tmp_path / "runs", resume=True)
     assert counted[0] == asked_before
+
+
+class _Service(ThreadingHTTPServer):
+    """Answers with logits, but for the requests whose numbers, from 1 on, are in ``failing``."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.requests = 0
+        self.failing: Sequence[int] = ()
+
+    def ask(self, pixels: Floats) -> Any:
+        address = f"http://127.0.0.1:{self.server_port}"
+        try:
+            with urlopen(Request(address, data=pixels.tobytes())) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            error.close()
+            raise
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Service
+
+    def do_POST(self) -> None:
+        self.server.requests += 1
+        pixels = np.frombuffer(self.rfile.read(int(self.headers["Content-Length"])), np.float32)
+        if self.server.requests in self.server.failing:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.end_headers()
+        answers = logits(pixels.reshape(-1, 16, 16, 3))
+        self.wfile.write(json.dumps(answers.tolist()).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("batch", "failing"),
+    [(1, [1]), (1, [1, 2, 3]), (16, [1, 2, 3]), (16, range(3, 18)), (1, [10])],
+    ids=["first", "first three", "first batch", "bundled photographs", "tenth"],
+)
+def test_a_service_that_fails_is_asked_again_whichever_call_it_is(
+    batch: int, failing: Sequence[int], photos: Path, tmp_path: Path
+) -> None:
+    service = _Service()
+    with running(service):
+        api.add_model("colours", service.ask, batch=batch, **DESCRIBED)
+        spec = api.make_spec(["colours"], perturbations=["contrast"])
+        plan = runs.plan(str(photos), spec, batch=5)
+        LOADED.release()
+        service.requests = 0
+        service.failing = failing
+        run = performed(lambda: plan, tmp_path / "failing", resume=False)
+        assert service.requests >= max(failing)
+        service.failing = ()
+        whole = performed(lambda: plan, tmp_path / "whole", resume=False)
+    assert run.unreadable == []
+    assert run.table().equals(whole.table())
 
 
 def test_a_model_without_answers_for_the_bundled_photographs_ends_the_run(
