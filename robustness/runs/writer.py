@@ -291,7 +291,8 @@ class RunWriter:
             yield from self._search_worst(engine, address, anew=bool(todo))
         # A run that was killed while it measured has no rows left to do, but no latencies either.
         unmeasured = bool(todo) or not self.manifest.latencies
-        if unmeasured and ENGINES[engine].asks_models:
+        has_rows = self._readable_count > 0  # without any there is nothing to choose from
+        if unmeasured and has_rows and ENGINES[engine].asks_models:
             spec = self.manifest.spec
             self.manifest = self.manifest.updated(
                 sizes=measure_sizes(spec), latencies=measure_latencies(spec)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.support.synthetic_runs import pictures
 from robustness.base import turns
 from robustness.measure.request import suite_conditions
 from robustness.models.loaded import needed
@@ -15,7 +17,7 @@ from robustness.remedies.chain import REGISTRY, parse
 from robustness.runs import writer
 from robustness.runs.latencies import costs
 from robustness.statistics.choice import times_faster
-from tests.support.saved_runs import NAMES, spec
+from tests.support.saved_runs import NAMES, performed, spec, use_stand_ins
 
 SPEC = spec(suite_conditions("study"))
 
@@ -54,6 +56,18 @@ def test_models_are_timed_in_turns(calls: list[str]) -> None:
         assert cost.waiting is not None
         assert 0 <= cost.waiting <= 1
         assert cost.machine.startswith(record.processor)
+
+
+def test_a_run_of_refused_images_measures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stand_ins(monkeypatch)
+    pictures(tmp_path / "images", ["square.png"])
+    assert performed(tmp_path / "images", tmp_path / "runs", SPEC).manifest.latencies
+    (tmp_path / "images" / "square.png").write_text("no image")
+    refused = performed(tmp_path / "images", tmp_path / "runs", SPEC)
+    assert refused.finished
+    assert refused.manifest.latencies == ()
 
 
 def test_models_that_memory_does_not_hold_at_once_are_loaded_once(
