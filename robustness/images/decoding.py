@@ -54,7 +54,6 @@ from PIL import (
 
 from robustness.base.errors import ImageError
 from robustness.base.registry import Registry
-from robustness.images import avif
 
 _BYTES_PER_PIXEL = {
     "JPEG": 13,  # all coefficients of a progressive one
@@ -241,7 +240,6 @@ def decode(
             # A broken EXIF or XMP block would make an AVIF or HEIC unreadable; their orientation
             # is stored elsewhere.
             file = io.BytesIO(_METADATA.sub(rb"\1free", data))
-            avif.check_sizes(data)
         else:
             _check_png_profile(data, subject)
             file = io.BytesIO(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from robustness.base.errors import ImageError, ParameterError
 from robustness.base.workers import Workers
 from robustness.images import decoding, framing, sandbox
 from robustness.images.decoding import decode, sample_bytes
-from tests.support.bad_images import BAD, GOOD_ODD
+from tests.support.bad_images import BAD, GOOD_ODD, Builder, avif_sized
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:::PIL.{module}")
@@ -70,6 +71,62 @@ def test_a_killed_decoder_costs_nothing_and_one_that_breaks_costs_one_picture(
         with pytest.raises(ImageError, match=r'^"odd.png" broke its decoder: '):
             sandbox.untrusted_image(data, name="odd.png")
     sandbox.untrusted_image(data)
+
+
+def flat_avif(side: int, stated: tuple[int, int], mode: str = "RGB", **options: object) -> bytes:
+    """An AVIF of one colour, ``side`` x ``side``, whose boxes state another size."""
+    image = plain(mode, (40, 90, 160, 90)[: len(mode)], side)
+    if options:
+        options["append_images"] = [image]
+    return avif_sized(saved(image, "AVIF", speed=10, **options), (side, side), stated)
+
+
+AVIF_OF_ANOTHER_SIZE: dict[str, tuple[Builder, bool]] = {
+    "a little taller": (lambda: flat_avif(128, (128, 256)), True),
+    "a little taller, transparent": (lambda: flat_avif(128, (128, 256), "RGBA"), True),
+    "a little taller, sequence": (lambda: flat_avif(128, (128, 256), save_all=True), True),
+    "much larger": (lambda: flat_avif(128, (3000, 2000)), True),
+    "much smaller": (lambda: flat_avif(2000, (30, 30)), True),
+    "far too large": (lambda: flat_avif(6000, (100, 100)), False),
+    "far too large, transparent": (lambda: flat_avif(4000, (100, 100), "RGBA"), False),
+}
+"""Whether the size in its boxes, to which the library scales, ends in an image."""
+
+
+@pytest.mark.parametrize("name", AVIF_OF_ANOTHER_SIZE)
+def test_an_avif_of_another_size_than_it_states_ends_in_an_image_or_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system limits no memory")
+    build, is_read = AVIF_OF_ANOTHER_SIZE[name]
+    data = build()
+    workers = Workers("robustness.images.decoding_process", 1)
+    monkeypatch.setattr(sandbox, "_WORKERS", workers)
+    sandbox.untrusted_image(saved(photo(), "PNG"))
+    (pid,) = workers.pids()
+    before = peak_of(pid)
+    try:
+        got = outcome(sandbox.untrusted_image, data)
+        assert workers.pids() == [pid], "it goes on"
+        grown = peak_of(pid) - before
+    finally:
+        workers.end()
+    if is_read:
+        assert isinstance(got, bytes)
+    else:
+        assert isinstance(got, str)
+        assert got.startswith('"a b.png" cannot be decoded: expected a whole image, ')
+    limit = 200 if name == "much larger" else sandbox.SMALL >> 20
+    assert grown <= limit, "MiB at the peak"
+
+
+def peak_of(pid: int) -> int:
+    """The most memory that a process has had, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(r"VmHWM:\s+(\d+)", status)
+    assert found is not None
+    return int(found[1]) >> 10
 
 
 def test_what_takes_too_long_gets_a_sentence(

@@ -103,6 +103,14 @@ def webp_canvas(side: int) -> bytes:
     return bytes(data)
 
 
+def avif_sized(data: bytes, coded: tuple[int, int], stated: tuple[int, int]) -> bytes:
+    """``data``, an AVIF of ``coded`` width and height, with boxes that state another size."""
+    data = data.replace(struct.pack(">LL", *coded), struct.pack(">LL", *stated))
+    # of a sequence, in 16.16 fixed point
+    track = [struct.pack(">HHHH", width, 0, height, 0) for width, height in (coded, stated)]
+    return data.replace(track[0], track[1])
+
+
 def jpeg_sized(data: bytes, width: int, height: int) -> bytes:
     """``data`` with another size in its frame header."""
     start = next(data.index(marker) for marker in (b"\xff\xc0", b"\xff\xc2") if marker in data) + 5
@@ -185,6 +193,15 @@ def broken_exif_avif() -> bytes:
     data = saved(quarters(), "AVIF", exif=block)
     assert data.count(b"MM\0*") == 1
     return data.replace(b"MM\0*", b"nono")
+
+
+def avif_zeros() -> bytes:
+    """An AVIF whose sequence header ends in a number of megabytes of zeros."""
+    data = saved(photo(), "AVIF")
+    start = data.index(b"mdat") + 4
+    # A sequence header of 127 bytes up to the picture duration, which begins with its zeros.
+    header = b"\x0a\x7f\x04" + bytes(7) + b"\x02"
+    return data[:start] + header + bytes(4 << 20)
 
 
 def quarters() -> Image.Image:
@@ -279,6 +296,8 @@ BAD: dict[str, Builder] = {
     "too long a PNG": lambda: png(40_000, 1, dot()),
     "giant PNG": lambda: png(2**31 - 1, 2**31 - 1, dot()),
     "giant JPEG": lambda: jpeg_sized(saved(photo(), "JPEG"), 65_500, 65_500),
+    "giant AVIF": lambda: avif_sized(saved(photo(), "AVIF"), (48, 40), (9_000, 9_000)),
+    "AVIF of zeros": avif_zeros,
     "giant BMP": lambda: bmp(30_000, 30_000, bytes(1000)),
     "giant GIF": lambda: b"GIF89a\xff\xff\xff\xff" + saved(photo(), "GIF")[10:],
     "giant WebP": lambda: webp_canvas(16_000),
