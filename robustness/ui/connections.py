@@ -1,8 +1,8 @@
-"""Limits on connections: how long a request may take to arrive, how many are open, what is logged.
+"""What connections leave behind: descriptors of requests that never arrive, and records in the log.
 
-Uvicorn waits for ever for the rest of a request. Anybody could hold all descriptors of the server,
-and each connection that it then cannot accept is a traceback in the log. This module replaces
-methods of its protocol, since Streamlit passes it no settings of ours.
+A WebSocket that falls silent is ended by Uvicorn's pings. For a request that does not arrive it has
+no time limit, and Streamlit passes it no settings of ours. What else strangers may do is limited by
+the proxy.
 """
 
 from __future__ import annotations
@@ -13,160 +13,74 @@ import resource
 import threading
 import time
 from collections import Counter
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
-import h11
-from streamlit import config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from robustness.ui.patches import LOGGERS_OF_SESSIONS
 
 CHECKED_WITH = "0.54.0"
 """The version of Uvicorn that every function here was checked with."""
 
-HEAD_SECONDS = 10.0
-"""Time for all headers of a request, from its first byte or from the connection."""
-
-BODY_SECONDS = 60.0
-"""Time between two parts of a request's body."""
+REQUEST_SECONDS = 10.0
+"""Time for the headers of a connection's first request; later ones may take twice as long."""
 
 _DESCRIPTORS_WANTED = 8192
-
-_DESCRIPTORS_OF_OTHERS = 640
-"""For files, processes, and the sessions that are kept for the return of their browsers."""
-
-_DESCRIPTORS_OF_A_PAGE = 4
-"""Its connection, and its session's event loop."""
-
-_FEWEST_CONNECTIONS = 16
-"""Connections that are accepted however few descriptors there are."""
+"""A page takes four: its connection, and its session's event loop."""
 
 RECORDS_A_MINUTE = 10
 """Log records of one kind in a minute, such as of one error."""
 
-_LIMITED_LOGGERS = (__name__, "asyncio", "uvicorn.error", *LOGGERS_OF_SESSIONS)
+_LIMITED_LOGGERS = ("asyncio", "uvicorn.error", *LOGGERS_OF_SESSIONS)
 """Loggers of what a visitor sends."""
-
-_LOG = logging.getLogger(__name__)
 
 
 def limit() -> None:
-    """Limit the connections of this process's server, and what is logged about them."""
+    """Limit what the connections of this process's server leave behind."""
     limit_log()
     limit_time()
-    limit_count(_most_connections())
-    most_megabytes = int(config.get_option("server.maxWidgetStateSize"))
-    limit_messages(most_megabytes * 2**20)
-
-
-class _Timer(NamedTuple):
-    """The timer of a connection, for the headers of a request or else for its body."""
-
-    is_for_headers: bool
-    handle: asyncio.TimerHandle
+    _raise_descriptor_limit()
 
 
 def limit_time() -> None:
     """Close a connection whose request does not arrive in time."""
     original_connection_made = H11Protocol.connection_made
-    original_data_received = H11Protocol.data_received
-    original_connection_lost = H11Protocol.connection_lost
-    timers: WeakKeyDictionary[H11Protocol, _Timer] = WeakKeyDictionary()
 
-    def stop(connection: H11Protocol) -> None:
-        timer = timers.pop(connection, None)
-        if timer is not None:
-            timer.handle.cancel()
-
-    def expire(connection: H11Protocol) -> None:
-        del timers[connection]
-        if connection.flow.read_paused:  # we are the slow ones
-            start(connection, is_for_headers=False)
-        else:
-            connection.transport.close()
-
-    def start(connection: H11Protocol, *, is_for_headers: bool) -> None:
-        seconds = HEAD_SECONDS if is_for_headers else BODY_SECONDS
-        handle = connection.loop.call_later(seconds, expire, connection)
-        timers[connection] = _Timer(is_for_headers, handle)
-
-    def watch(connection: H11Protocol) -> None:
-        """Start or stop the timer, by what is expected of the visitor next."""
+    def check(
+        connection: H11Protocol, was_waiting: bool, last_request: RequestResponseCycle | None
+    ) -> None:
+        """Close a connection that has waited since the last check; else check again later."""
         if connection not in connection.connections:  # it is closed or a WebSocket by now
-            stop(connection)
             return
-        state = connection.conn.their_state
-        if state is h11.IDLE:
-            # One timer for all headers: it does not start again with each part of them.
-            timer = timers.get(connection)
-            if timer is None or not timer.is_for_headers:
-                stop(connection)
-                start(connection, is_for_headers=True)
+        is_waiting = _is_waiting(connection)
+        if is_waiting and was_waiting and connection.cycle is last_request:
+            connection.transport.close()
         else:
-            stop(connection)
-            if state is h11.SEND_BODY:
-                start(connection, is_for_headers=False)
+            check_later(connection, is_waiting)
+
+    def check_later(connection: H11Protocol, is_waiting: bool) -> None:
+        connection.loop.call_later(REQUEST_SECONDS, check, connection, is_waiting, connection.cycle)
 
     def connection_made(self: H11Protocol, transport: asyncio.Transport) -> None:
         original_connection_made(self, transport)
-        watch(self)
-
-    def data_received(self: H11Protocol, data: bytes) -> None:
-        original_data_received(self, data)
-        watch(self)
-
-    def connection_lost(self: H11Protocol, exc: Exception | None) -> None:
-        stop(self)
-        original_connection_lost(self, exc)
-
-    H11Protocol.connection_made = connection_made  # type: ignore[method-assign]
-    H11Protocol.data_received = data_received  # type: ignore[method-assign]
-    H11Protocol.connection_lost = connection_lost  # type: ignore[method-assign]
-
-
-def limit_count(most: int) -> None:
-    """Refuse connections while ``most`` are open."""
-    original_connection_made = H11Protocol.connection_made
-
-    def connection_made(self: H11Protocol, transport: asyncio.Transport) -> None:
-        original_connection_made(self, transport)
-        if len(self.connections) > most:
-            _LOG.warning("Refused a connection: %s are open, which is the limit.", most)
-            transport.abort()
+        check_later(self, is_waiting=True)
 
     H11Protocol.connection_made = connection_made  # type: ignore[method-assign]
 
 
-def limit_messages(most: int) -> None:
-    """Refuse a message of a WebSocket beyond ``most`` bytes before it has arrived.
-
-    Streamlit refuses it afterwards, and holds up to ``server.maxMessageSize`` of each until then.
-    """
-    original_init = WebSocketsSansIOProtocol.__init__
-
-    def init_with_limit(self: WebSocketsSansIOProtocol, *args: Any, **kwargs: Any) -> None:
-        original_init(self, *args, **kwargs)
-        self.conn.max_message_size = most
-
-    WebSocketsSansIOProtocol.__init__ = init_with_limit  # type: ignore[method-assign]
+def _is_waiting(connection: H11Protocol) -> bool:
+    """Whether a connection has no request to answer, nor Uvicorn's own timer between two."""
+    is_answered = connection.cycle is None or connection.cycle.response_complete
+    return is_answered and connection.timeout_keep_alive_task is None
 
 
-def _most_connections() -> int:
-    """The connections for which this process has descriptors; raises its own limit, if it may."""
+def _raise_descriptor_limit() -> None:
+    """Raise this process's own limit on descriptors, if it may."""
     soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft_limit == resource.RLIM_INFINITY:
-        descriptors = _DESCRIPTORS_WANTED
-    elif soft_limit >= _DESCRIPTORS_WANTED:
-        descriptors = soft_limit
-    else:
-        descriptors = _DESCRIPTORS_WANTED
-        if hard_limit != resource.RLIM_INFINITY:
-            descriptors = min(hard_limit, _DESCRIPTORS_WANTED)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard_limit))
-    connections = (descriptors - _DESCRIPTORS_OF_OTHERS) // _DESCRIPTORS_OF_A_PAGE
-    return max(_FEWEST_CONNECTIONS, connections)
+    wanted = _DESCRIPTORS_WANTED
+    if hard_limit != resource.RLIM_INFINITY:
+        wanted = min(hard_limit, wanted)
+    if soft_limit != resource.RLIM_INFINITY and soft_limit < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard_limit))
 
 
 class RareRecords(logging.Filter):
