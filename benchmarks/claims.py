@@ -95,7 +95,7 @@ LEVELS: dict[str, Callable[[int], Floats]] = {
 def print_advice() -> None:
     """A line a pair of models: the power at the number that a pilot names, and how many do."""
     head = [f"{pilot} images, {models} models" for models in MODELS for pilot in PILOTS]
-    print(f"| truth | difference | {' | '.join(head)} |")
+    print(f"| truth | difference, points | {' | '.join(head)} |")
     print(f"|---|---|{'---|' * len(head)}")
     rng = np.random.default_rng(0)
     for what, pair in PAIRS.items():
@@ -109,7 +109,7 @@ def print_advice() -> None:
                 named = [number for number in asked if number is not None]
                 share = len(named) / max(1, len(asked))
                 cells.append(f"{known.at(named).mean():.0%} ({share:.0%})" if named else "none")
-        print(f"| {what} | {pair.difference:.1%} | {' | '.join(cells)} |", flush=True)
+        print(f"| {what} | {100 * pair.difference:.1f} | {' | '.join(cells)} |", flush=True)
 
 
 def print_errors() -> None:
@@ -149,7 +149,7 @@ def print_extremes() -> None:
 
 
 def print_losses() -> None:
-    """How many images it takes to show that no more than 0.02 was lost where nothing was."""
+    """How many images it takes to show that no more than 2 points were lost where nothing was."""
     rng = np.random.default_rng(3)
     print("| images | shown |")
     print("|---|---|")
@@ -168,7 +168,7 @@ def main() -> None:
         ),
         ("Lower bounds of calibration errors above 0 (mean lower bound)", print_errors),
         ("Untrue claims on perturbations (share of runs that claim a difference)", print_extremes),
-        ("Runs that show that no more than 0.02 was lost, where nothing was", print_losses),
+        ("Runs that show that no more than 2 points were lost, where nothing was", print_losses),
     ):
         print(f"{title}\n")
         table()

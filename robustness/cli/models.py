@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import read_regular, reading
-from robustness.base.text import counted, share
+from robustness.base.text import counted, points, share
 from robustness.base.toml import parse_toml
 from robustness.cli import console
 from robustness.cli.console import PLUGINS, Parsers, add_command, add_shared
@@ -186,7 +186,8 @@ def add_model_command(options: argparse.Namespace) -> None:
     if native:
         console.say(
             f"predictions by {native.runtime}; OpenVINO agrees on {share(native.agreement)} of the "
-            f"images, and its probabilities differ by up to {native.largest:.2f}"
+            "images, and its probabilities differ by up to "
+            f"{counted(points(native.largest, '.1f'), 'point')}"
         )
     accuracy = description.entry.get("accuracy")
     if accuracy:

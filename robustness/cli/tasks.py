@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from robustness.base.errors import ParameterError
 from robustness.base.files import expect_writable, write_file
 from robustness.base.options import options_of
+from robustness.base.text import counted, points
 from robustness.cli import console
 from robustness.cli.console import RUN, Parsers, add_command, add_options, add_shared, names
 from robustness.measure.options import MatchOptions, TrainingOptions, ViewOptions
@@ -52,7 +53,7 @@ def add_match(parsers: Parsers) -> None:
         "--max-loss",
         type=float,
         metavar="SHARE",
-        help="with --since: exit with 1 if a model loses more accuracy, such as 0.05",
+        help="with --since: exit with 1 if a model loses more accuracy; 0.05 are 5 points",
     )
 
 
@@ -145,7 +146,7 @@ def _limit_sentence(max_loss: float, accuracies: Sequence[MatchChange], *, broke
     verdict = "broken" if broken else "kept"
     if not accuracies:
         verdict += ", because no accuracy could be compared"
-    return f"Limit of {100 * max_loss:g}% lost accuracy: {verdict}."
+    return f"Limit on lost accuracy, {counted(points(max_loss, 'g'), 'point')}: {verdict}."
 
 
 def _print_match(answer: Match, changes: Sequence[str]) -> None:

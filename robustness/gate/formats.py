@@ -29,11 +29,10 @@ def headline(check: Check) -> str:
     """Return the sentence on whether the run keeps its limits."""
     limits = counted(len(check.verdicts), "limit")
     if check.passed:
-        largest_losses = {verdict.wanted for verdict in check.verdicts if verdict.limit == LOSS}
+        largest_losses = {verdict.limit_text for verdict in check.verdicts if verdict.limit == LOSS}
         only_losses = all(verdict.limit == LOSS for verdict in check.verdicts)
         if only_losses and len(largest_losses) == 1:
-            points = counted(f"{100 * largest_losses.pop():g}", "point")
-            return f"Release passes: no model loses more than {points}."
+            return f"Release passes: no model loses more than {largest_losses.pop()}."
         verb = "holds" if len(check.verdicts) == 1 else "hold"
         return f"Release passes: {limits} {verb}."
     failing = check.broken

@@ -118,10 +118,9 @@ class Verdict:
         """The limit in the unit of the figure: a strength, points of a loss, or a percentage."""
         if self.limit == BREAKING:
             return f"{self.wanted:g}"
-        percentage = f"{100 * self.wanted:g}"
         if self._is_loss:
-            return counted(percentage, "point")
-        return f"{percentage}%"
+            return counted(points(self.wanted, "g"), "point")
+        return f"{100 * self.wanted:g}%"
 
     @property
     def figure_text(self) -> str:

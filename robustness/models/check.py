@@ -20,6 +20,7 @@ import numpy as np
 from robustness.base import settings
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.files import write_whole
+from robustness.base.text import counted, points
 from robustness.base.turns import in_turns
 from robustness.base.validation import read_json
 from robustness.images.decoding import sample_bytes
@@ -142,7 +143,7 @@ class ModelCheck:
         if self.rounding is not None:
             notes.append(
                 "The setting 'precision' is below float32: probabilities of known images change by "
-                f"up to {self.rounding:.1%}."
+                f"up to {counted(points(self.rounding, '.1f'), 'point')}."
             )
         return notes
 

@@ -15,7 +15,7 @@ import streamlit as st
 
 from robustness.base.errors import ParameterError, RobustnessError
 from robustness.base.roles import Action
-from robustness.base.text import counted, plain, share, some
+from robustness.base.text import counted, plain, points, share, some
 from robustness.images.framing import FITS, INTERPOLATIONS, MIN_SHARE, STUDY
 from robustness.models import own
 from robustness.models.describe import UNDECIDED, Description, model_file, name_of, propose
@@ -388,7 +388,7 @@ def _evidence(description: Description) -> None:
             st.caption(
                 f"Predictions come from {description.native.runtime}. OpenVINO agrees on "
                 f"{share(description.native.agreement)} of the images; probabilities differ by up "
-                f"to {description.native.largest:.2f}."
+                f"to {counted(points(description.native.largest, '.1f'), 'point')}."
             )
         st.code(description.toml, language="toml")
 

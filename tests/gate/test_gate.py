@@ -22,6 +22,9 @@ from robustness.gate import BROKEN, KEPT, NOT_SHOWN
 from robustness.measure.condition import Condition
 from tests.support.documents import DOCUMENTS, blocks, parser
 
+ON_SEVERAL = ("max_attack_success", "min_breaking_strength")
+"""Limits that need a perturbation."""
+
 LEVELS = [("fog", 0.2), ("fog", 0.6), ("fog", 1.0)]
 
 
@@ -186,6 +189,35 @@ def test_a_drop_of_accuracy_has_a_maximum(tmp_path: Path) -> None:
         BROKEN,
     ]
     assert [by_limit["min_accuracy", s].outcome for _, s in LEVELS] == [KEPT, KEPT, BROKEN]
+
+
+def improved(share: float) -> SyntheticRun:
+    """A run with a ``share`` of its images correct and unchanged; on originals it is worse."""
+    conditions = (Condition.of({"fog": 0.2}), Condition.of({"fog": 0.6}), PGD)
+    right = np.arange(200)[:, None] / 200 < np.array([share] * 3)
+    before = np.arange(200) / 200 < share - 0.1
+    frame = rows(
+        right, conditions=conditions, labels=np.zeros(200), clean_correct=before, correct=right
+    )
+    return SyntheticRun(frame, conditions, weights=str(share))
+
+
+def test_every_difference_of_two_shares_is_in_points_and_nothing_else(tmp_path: Path) -> None:
+    """Of a run that is better than its baseline, and perturbed, each loss is below 0."""
+    limits = "\n".join(f"{name} = 0.5" for name in gate.LIMITS if name not in ON_SEVERAL)
+    several = "\n".join(f"{name} = 0.5" for name in ON_SEVERAL)
+    asked = f'[[limit]]\n{limits}\n[[limit]]\nperturbation = "*"\n{several}'
+    verdicts = gate.check(budget(tmp_path, asked), improved(0.8), improved(0.6)).verdicts
+    assert {verdict.limit for verdict in verdicts} == set(gate.LIMITS)
+    for verdict in verdicts:
+        if verdict.limit == "min_breaking_strength":
+            texts = [verdict.limit_text]
+        else:
+            texts = [verdict.limit_text, verdict.figure_text]
+        is_difference = verdict.value is not None and verdict.value < 0
+        for text in texts:
+            assert ("point" in text) == is_difference, (verdict.limit, text)
+            assert not is_difference or "%" not in text, (verdict.limit, text)
 
 
 def test_the_gate_closes_where_most_of_the_correct_predictions_break(tmp_path: Path) -> None:

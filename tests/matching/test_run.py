@@ -414,7 +414,9 @@ def test_the_limit_decides_the_exit_status(
     for accuracy, status in ((0.48, 0), (0.4, 1)):
         monkeypatch.setattr(matching, "match", lambda *_, a=accuracy, **__: example(0.3, a))
         assert main(words) == status
-        assert ("broken" in capsys.readouterr().out) == bool(status)
+        printed = capsys.readouterr().out
+        assert ("broken" in printed) == bool(status)
+        assert "5 points" in printed, "a difference of two shares is in points"
     assert main([*words, "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["since"]["expected_accuracy"][0]["significant"] is True

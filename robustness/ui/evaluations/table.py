@@ -241,7 +241,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
     st.session_state[_GREW] = grows
     ticked = [number for number, name in enumerate(listed) if name in selected]
     _tick(ticked, anew=grows or was_growing)
-    points = st.column_config.NumberColumn(format="%.1f%%")
+    percentages = st.column_config.NumberColumn(format="%.1f%%")
     rows_in_sight = min(len(rows), _ROWS_ABOVE_A_RESULT if selected else _ROWS)
     st.dataframe(
         pd.DataFrame(rows)[columns],
@@ -252,7 +252,7 @@ def _table(folder: Path, names: Sequence[str], grows: bool) -> None:
         selection_mode="multi-row",
         placeholder="",
         alt="Evaluations, the newest first",
-        column_config=dict.fromkeys(shares, points)
+        column_config=dict.fromkeys(shares, percentages)
         | {
             "Evaluation": st.column_config.ButtonColumn(
                 type="tertiary",
