@@ -16,7 +16,7 @@ from robustness.gate.gate import Verdict
 from robustness.measure.condition import short
 from robustness.report import choice, domain, harm
 from robustness.report import run as report_run
-from robustness.report.blocks import FAILURES, Map
+from robustness.report.blocks import FAILURES, Map, Text
 from robustness.report.choice import CHOICE, ChoiceFigures
 from robustness.report.domain import DOMAIN
 from robustness.report.run import RunFigures
@@ -101,9 +101,7 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
         for weight, perturbations in chosen.weighted.items():
             caption.append(f"{weight}: {', '.join(perturbations)}.")
     caption.append(answer.removeprefix(headline).strip())
-    if chosen.fastest is not None:
-        # The headline says which model is faster, so what puts that in doubt stands beside it.
-        caption += [caution.text for caution in choice.busy(chosen.models)]
+    caption += [caution.text for caution in cautions_above(run, chosen)]
     caption.append(stories.with_hint(block.note, "Click a cell for its failures."))
     if marks:
         has_untested = any(sign == _SIGNS[gate.UNTESTED] for sign, _ in marks.values())
@@ -119,6 +117,13 @@ def _draw_answer(run: Run, figures: RunFigures, criteria: dict[str, Any]) -> Mod
         open_failures = partial(st.session_state.update, {VIEW: FAILURES})
         draw.linked_map(block, run.id, open_failures)
     return chosen
+
+
+def cautions_above(run: Run, chosen: ModelChoice) -> list[Text]:
+    """Cautions on latencies that stand beside the headline, as it says which model is faster."""
+    if chosen.fastest is None or run.manifest.spec.domain is not None:
+        return []
+    return choice.busy(chosen.models)
 
 
 def _draw_domain(run: Run, figures: RunFigures) -> None:

@@ -140,7 +140,9 @@ def _say_answers(figures: RunFigures, view: str) -> None:
 
 def _draw_choice(figures: RunFigures) -> None:
     """Draw the models with what they score and cost; of one model all figures at once."""
-    blocks = report_choice.blocks(figures.answer(CHOICE).chosen)
+    chosen = figures.answer(CHOICE).chosen
+    said_above = evaluation_choice.cautions_above(figures.run, chosen)
+    blocks = [block for block in report_choice.blocks(chosen) if block not in said_above]
     if not TWO_MODELS.met(figures):
         tables = [block for block in blocks if isinstance(block, Titled) and block.long]
         blocks = [replace(table, long=False) for table in tables]

@@ -9,9 +9,12 @@ import pytest
 
 from benchmarks.support.repository import ROOT
 from benchmarks.support.synthetic_runs import pictures, saved
-from robustness import api
+from robustness import api, runs
 from robustness.cli.main import main
+from robustness.report.blocks import COMPARE
 from robustness.runs import notes
+from robustness.runs.latencies import Latencies
+from robustness.ui.evaluations.images import VIEW
 from tests.support import pages
 from tests.support.pages import html
 
@@ -58,6 +61,24 @@ def test_a_budget_is_taken_on_the_page_as_by_command_and_from_python(
     assert not app.exception
     (error,) = app.error
     assert "min_consistency" in error.value.replace("\\", "")
+
+
+@pytest.mark.parametrize("shares", [SHARES, dict.fromkeys(SHARES, 0.9)])
+def test_a_page_says_once_that_the_machine_was_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: dict[str, float]
+) -> None:
+    """Also above the tables, where the headline names the faster one of models that tie."""
+    digests = pictures(tmp_path / "set", [f"{number}.png" for number in range(60)])
+    run = saved(tmp_path / "runs" / "busy", digests, shares, source=tmp_path / "set")
+    turns = {"SqueezeNet": (10.0,) * 9, "EfficientNetLite0": (80.0,) * 9}
+    measured = Latencies("2026-01-02T03:04:05+00:00", "a processor", 2, {}, turns, waiting=0.3)
+    run.manifest.updated(latencies=(measured,)).write(run.folder)
+    assert (api.choose(runs.load(run.folder)).fastest is None) == (shares is SHARES)
+
+    monkeypatch.setenv("ROBUSTNESS_RUNS", str(tmp_path / "runs"))
+    app = pages.run(ROOT / "pages" / "evaluations.py", run="busy", **{VIEW: COMPARE})
+    assert not app.exception
+    assert (html(app) + pages.texts(app)).count("30% of the time for a core") == 1
 
 
 def test_pages_of_a_run_of_scores_name_the_score(
