@@ -106,6 +106,43 @@ def test_nothing_moves_while_a_page_loads_or_another_view_comes(
             assert shifted(page) <= STILL, f"view {number} of {path} at {width} px"
 
 
+@pytest.mark.parametrize(
+    ("path", "row", "chip", "count"),
+    [
+        (
+            "evaluations?question=compare",
+            ".st-key-models [data-testid=stMultiSelectTagsContainer]",
+            "[data-tag]",
+            4,
+        ),
+        (
+            f"?fog=0.6&rotation=0.2&gaussian_blur=0.4&jpeg_compression=0.3&{ONE}",
+            ".rb-tabs",
+            "button",
+            4,
+        ),
+    ],
+)
+def test_no_chip_is_cut_on_a_phone(
+    tab: Page, address: str, path: str, row: str, chip: str, count: int
+) -> None:
+    """Neither of the models of the form nor of the perturbations of Live."""
+    page = tab
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{address}/{path}")
+    chips = page.locator(row).locator(chip)
+    expect(chips).to_have_count(count)
+    at_rest(page, DRAWN)
+    seen = page.locator(row).bounding_box()
+    assert seen is not None
+    for box in (each.bounding_box() for each in chips.all()):
+        assert box is not None
+        assert seen["x"] <= box["x"]
+        assert box["x"] + box["width"] <= seen["x"] + seen["width"]
+        assert seen["y"] <= box["y"]
+        assert box["y"] + box["height"] <= seen["y"] + seen["height"] + 1
+
+
 def shifted(page: Page) -> float:
     """How much ``page`` has moved since it was asked last, once it is at rest."""
     at_rest(page, DRAWN)
