@@ -1,6 +1,7 @@
 """The blocks of the README and of docs/ run as printed: in order, in one folder, as a reader would.
 
-The images are small, and so are the two networks that stand in for bundled models.
+The folders that they name have parts of the bundled photographs, production those of a dark camera.
+Two small networks stand in for bundled models, but for the match: it asks models what they know.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,8 @@ from PIL import Image
 from robustness import models, perturbations, plugins
 from robustness.base import settings
 from robustness.cli import main
-from robustness.images.pixels import to_uint8
+from robustness.images.decoding import sample_path
 from robustness.matching import emulator, fit
-from robustness.matching import run as matching_run
 from robustness.models import own
 from robustness.models.keras import keras_graph
 from tests.conftest import register
@@ -38,25 +39,44 @@ from tests.support.user_models import DIGITS, small_network
 
 SIDE = 32
 NETWORKS = ("SqueezeNet", "EfficientNetLite0")
-CLASSES = ("coffee mug", "Egyptian cat", "moped")
+BUNDLED_MODELS = {name: models.REGISTRY[name] for name in NETWORKS}
+"""The models themselves, which the networks replace."""
+
+PHOTOGRAPHS = {"coffee": "espresso", "chelsea": "Egyptian cat", "motorcycle": "moped"}
+"""Bundled photographs, each with its class."""
+
+FOLDERS = {"photos": 21, "labelled": 42, "production": 24}
+"""The folders that documents name, each with how many images it gets."""
+
+LIGHT = 0.45
+"""What the camera of ``production`` leaves of each value of a pixel, as docs/match.md says."""
+
+LANGUAGES = ("bash", "python")
+OTHER_LANGUAGES = {
+    "toml": "read by tests/test_documents.py, and run with the commands of FILES",
+    "yaml": "of other programs; tests/test_documents.py parses its commands",
+    "ini": "what Streamlit reads of a provider of logins",
+    "text": "no code: what is printed, or how files lie",
+}
+"""The languages of blocks that nobody types into a shell or Python."""
 
 NOT_RUN = {
-    "-m venv": "installs packages",
-    "pip install": "installs packages",
-    "streamlit run": "starts a server that stays",
+    "-m venv": "installs packages, as .ci/run does by the same command",
+    "pip install": "installs packages; tests/test_packaging.py installs this one and runs it",
+    "streamlit run": "starts a server that stays; tests/ui/browser starts one",
     "models download": "needs a network",
     "ROBUSTNESS_WEIGHTS_DIR=": "needs what the line above it downloads",
-    "ray start": "needs a cluster",
-    "--engine ray": "needs a cluster",
-    "--log-mlflow": "needs MLflow",
-    "import fiftyone": "needs FiftyOne",
-    "from datasets import": "needs Hugging Face's datasets",
-    "robustness calibrate": "needs a hundred labelled images",
+    "ray start": "needs a second machine; tests/runs/test_ray.py starts a cluster of one",
+    "--engine ray": "needs that cluster, and a bucket",
+    "import fiftyone": "needs FiftyOne and its database, which no test installs",
 }
 """What is not run: by a part of a line, or of a block of Python, with the reason."""
 
-STATUS = {"check": (0, 1), "match": (0, 1)}
+STATUS = {"check": (0, 1)}
 """Exit statuses of commands that judge; that of others is 0."""
+
+BUNDLED = "docs/match.md"
+"""The page whose blocks need models that know what photographs show."""
 
 FILES = {
     "[[limit]]": "budget.toml",
@@ -71,29 +91,30 @@ BLOCKS = [
     pytest.param(name, language, code, id=f"{name}-{place}")
     for name in PAGES
     for place, (language, code) in enumerate(code_of(DOCUMENTS[name]))
-    if language in ("bash", "python")
+    if language in LANGUAGES
     if not any(part in code for part in (*NOT_RUN, *FILES))
 ]
 
 
-def texture(draws: np.random.Generator, **perturbed: float) -> Image.Image:
-    """Coloured noise with the spectrum of photographs, then ``perturbed``."""
-    y, x = np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)[None]
-    noise = np.fft.fft2(draws.normal(size=(3, SIDE, SIDE))) / np.maximum(np.hypot(y, x), 1 / SIDE)
-    luma = np.fft.ifft2(noise).real
-    grey = luma[:1] + 0.2 * luma
-    pixels = (0.5 + 0.17 * np.moveaxis(grey, 0, 2) / grey.std()).clip(0, 1).astype(np.float32)
-    return Image.fromarray(to_uint8(perturbations.compose(pixels[None], perturbed)[0]))
+def part_of(photograph: Image.Image, draws: np.random.Generator) -> Image.Image:
+    """A square of most of ``photograph``, as if it was taken from elsewhere."""
+    side = int(min(photograph.size) * draws.uniform(0.6, 0.9))
+    left = int(draws.integers(photograph.width - side))
+    top = int(draws.integers(photograph.height - side))
+    return photograph.crop((left, top, left + side, top + side))
 
 
-def write_images(folder: Path) -> None:
-    draws = np.random.default_rng(0)
-    texture(draws).save(folder / "photo.png")
-    for name, count in (("photos", 20), ("labelled", 40), ("production", 20)):
-        for at in range(count):
-            home = folder / name / (CLASSES[at % 3] if name != "production" else "")
-            home.mkdir(parents=True, exist_ok=True)
-            texture(draws, gaussian_noise=0.3 * (name == "production")).save(home / f"{at}.png")
+def write_images(folder: Path, count: int, draws: np.random.Generator) -> None:
+    """Write ``count`` parts of photographs; each class has a folder, but for a camera's."""
+    for number, sample in zip(range(count), cycle(PHOTOGRAPHS), strict=False):
+        image = part_of(Image.open(sample_path(sample)).convert("RGB"), draws)
+        home = folder
+        if folder.name == "production":
+            image = image.point(lambda value: round(LIGHT * value))
+        else:
+            home /= PHOTOGRAPHS[sample]
+        home.mkdir(parents=True, exist_ok=True)
+        image.save(home / f"{number}.png")
 
 
 def write_networks(folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -144,7 +165,7 @@ def torch_network() -> Any:
 def write_validation() -> None:
     """The labelled images of the reader, and the classes of the network that was exported."""
     pytest.importorskip("torch", reason="torch is not installed")
-    Path("classes.txt").write_text("\n".join(CLASSES), encoding="utf-8")
+    Path("classes.txt").write_text("\n".join(PHOTOGRAPHS.values()), encoding="utf-8")
     shutil.copytree("labelled", "validation", dirs_exist_ok=True)
 
 
@@ -166,11 +187,20 @@ def write_scores() -> None:
     table.assign(score=0.5, score_name="IoU").to_csv("tested/scores.csv", index=False)
 
 
+def evaluate_labelled() -> None:
+    """A run of the hundred labelled photographs that a temperature needs."""
+    write_images(Path("more/photos"), 102, np.random.default_rng(1))
+    assert main.main(["evaluate", "more/photos", "--conditions", "fog=0.6", "--out", "runs"]) == 0
+
+
+def needs(package: str) -> Callable[[], object]:
+    """What skips a block where the optional ``package`` is not installed."""
+    return partial(pytest.importorskip, package, reason=f"{package} is not installed")
+
+
 BEFORE: dict[str, Callable[[], object]] = {
     "models add digits.onnx": write_digits,
-    "import torchvision": partial(
-        pytest.importorskip, "torchvision", reason="torchvision is not installed"
-    ),
+    "import torchvision": needs("torchvision"),
     "timm:": write_torch_models,
     "my-vit-folder": write_hugging_face_model,
     "my-clip-folder": write_zero_shot_model,
@@ -178,6 +208,9 @@ BEFORE: dict[str, Callable[[], object]] = {
     "tested/scores.csv --domain": write_scores,
     "models add ournet.onnx": write_validation,
     "import my_client": lambda: Path("my_client.py").touch(),
+    "robustness calibrate": evaluate_labelled,
+    "--log-mlflow": needs("mlflow"),
+    "from datasets import": needs("datasets"),
 }
 """What a reader brings along, by a part of the block that needs it."""
 
@@ -189,11 +222,17 @@ REPLIES = {"labels": "digits.txt", "normalisation": "0..1", "output": "logits"}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The working folder of a reader."""
     base = tmp_path_factory.mktemp("reader")
-    write_images(base)
+    shutil.copy(sample_path("chelsea"), base / "photo.png")
+    draws = np.random.default_rng(0)
+    for name, count in FOLDERS.items():
+        write_images(base / name, count, draws)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(base)
         patch.syspath_prepend(str(base))
         patch.setenv(settings.CACHE.variable, str(base / "cache"))
+        # MLflow may be installed without its database: this is a reader with a server.
+        patch.setenv("MLFLOW_TRACKING_URI", (base / "tracked").as_uri())
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         patch.setattr(perturbations.REGISTRY, "_records", dict(perturbations.REGISTRY._records))
         patch.setattr("builtins.input", lambda prompt: REPLIES[prompt.split()[0]])
         patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
@@ -201,9 +240,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(emulator, "_EPOCHS", 20)
         for constant in ("_ROUNDS", "_REPEATS"):
             patch.setattr(fit, constant, 1)
-        # The small networks are wrong on every image, so that their accuracies agree with any
-        # cause: here the statistics of the images alone decide, as without labels.
-        patch.setattr(matching_run, "_MOST_BY_CHANCE", 1.0)
         write_networks(base, patch)
         yield base
     plugins.load()
@@ -237,7 +273,11 @@ def run_line(line: str, ids: dict[str, str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "language", "code"), BLOCKS)
-def test_a_block_runs_as_printed(folder: Path, name: str, language: str, code: str) -> None:
+def test_a_block_runs_as_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, language: str, code: str
+) -> None:
+    if name == BUNDLED:
+        monkeypatch.setattr(models.REGISTRY, "_records", dict(BUNDLED_MODELS))
     save_files(name)
     for part, bring in BEFORE.items():
         if part in code:
@@ -252,5 +292,8 @@ def test_a_block_runs_as_printed(folder: Path, name: str, language: str, code: s
 
 
 def test_what_is_told_of_blocks_is_of_one_that_is_there() -> None:
-    code = "".join(code for name in PAGES for _, code in code_of(DOCUMENTS[name]))
+    found = [block for name in PAGES for block in code_of(DOCUMENTS[name])]
+    code = "".join(code for _, code in found)
     assert not [part for part in (*NOT_RUN, *FILES, *BEFORE) if part not in code]
+    languages = {language for language, _ in found}
+    assert languages == {*LANGUAGES, *OTHER_LANGUAGES}, "each is run, or is told why not"
