@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from robustness.base.turns import Note
 from robustness.images.pixels import from_uint8
+from robustness.matching.saving import FileScale
 from robustness.matching.simulation import simulated_statistics
 from robustness.matching.statistics import NAMES as STATISTICS
 from robustness.matching.statistics import Floats, Values, batch_statistics
@@ -150,8 +151,13 @@ def version() -> str:
     return f"{matchable()} {STATISTICS} {numbers}"
 
 
-def train(pixels: NDArray[np.uint8], seed: int, note: Note) -> Emulator:
-    """Train an emulator on simulations of the reference images ``pixels`` (N, S, S, 3)."""
+def train(
+    pixels: NDArray[np.uint8], seed: int, note: Note, saved: FileScale | None = None
+) -> Emulator:
+    """Train an emulator on simulations of the reference images ``pixels`` (N, S, S, 3).
+
+    Those that were ``saved`` like production's files are simulated from these.
+    """
     names = matchable()
     statistics = batch_statistics(lambda index: from_uint8(pixels[index]), len(pixels))
     rng = np.random.default_rng(seed)
@@ -164,7 +170,7 @@ def train(pixels: NDArray[np.uint8], seed: int, note: Note) -> Emulator:
         composition[active] = rng.uniform(_WEAKEST, np.where(is_weak, _WEAK, 1.0))
 
     simulated = simulated_statistics(
-        pixels,
+        pixels if saved is None else saved,
         rows,
         strengths=[dict(zip(names, values, strict=True)) for values in strengths.tolist()],
         digests=[str(index) for index in range(SIMULATIONS)],

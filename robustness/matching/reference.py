@@ -16,6 +16,7 @@ from robustness import models
 from robustness.base import settings
 from robustness.base.files import code_digest, put_whole, read_regular
 from robustness.base.turns import Note
+from robustness.images.framing import Framing
 from robustness.images.pixels import from_uint8, to_uint8
 from robustness.matching.accuracy import (
     SIMULATED,
@@ -29,10 +30,11 @@ from robustness.matching.accuracy import (
 )
 from robustness.matching.emulator import Emulator, train, version
 from robustness.matching.fit import Estimate
+from robustness.matching.saving import FileScale, SavedFile
 from robustness.matching.simulation import simulated_statistics
 from robustness.matching.statistics import NAMES, Floats, Values
 from robustness.measure.condition import Condition
-from robustness.perturbations import compose
+from robustness.perturbations import REGISTRY, compose
 
 _TRIED = 6
 """Compositions of the profile that are tried."""
@@ -41,6 +43,9 @@ _IMAGES_OF_TRIED = 20
 _BATCH = 32
 _LARGEST_CACHE = 2**28
 """Bytes of a file of the cache that is read."""
+_COMPARED = 80
+"""Images on which strengths of compression are compared, about."""
+_HALVINGS = 10
 
 
 class ReferenceImages:
@@ -61,18 +66,45 @@ class ReferenceImages:
         self.pixels = pixels
         self.seed = seed
         self.views = views or {}
+        self.saved: FileScale | None = None
+        self.saved_views: dict[str, FileScale] = {}
         self.digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in pixels]
         self._originals: dict[str, TopPredictions] = {}
         self._simulated: dict[bytes, Floats] = {}
 
+    def save_like(
+        self,
+        files: Sequence[SavedFile | None],
+        framing: Framing,
+        pixels: NDArray[np.uint8],
+        views: Mapping[str, tuple[Framing, NDArray[np.uint8]]],
+    ) -> None:
+        """Have every image saved like one of ``files`` from now on, after its perturbation.
+
+        ``pixels`` are the images in the ``framing`` at the scale of the files, as ``file_framing``
+        gives it, and ``views`` those of the models that see others, with their framings.
+        """
+        self.unsaved = self.pixels
+        self.saved = FileScale.of(pixels, self.pixels, files, framing, self.digests, self.seed)
+        self.pixels = self.saved.originals
+        by_framing: dict[Framing, FileScale] = {}
+        for name, (view_framing, view) in views.items():
+            if view_framing not in by_framing:
+                by_framing[view_framing] = FileScale.of(
+                    view, self.views[name], files, view_framing, self.digests, self.seed
+                )
+            self.saved_views[name] = by_framing[view_framing]
+        self.views = {name: scale.originals for name, scale in self.saved_views.items()}
+
     def learn(self, note: Note) -> None:
         """Load the emulator from the cache, or train and store it; needed before a simulation."""
-        path = _cache_file(version(), str(self.seed), *self.digests)
+        saved_texts = self.saved.key if self.saved else ()
+        path = _cache_file(version(), str(self.seed), *self.digests, *saved_texts)
         stored = _read_cache(path)
         if stored:
             self.emulator = Emulator.from_arrays(stored)
         else:
-            self.emulator = train(self.pixels, self.seed, note)
+            self.emulator = train(self.pixels, self.seed, note, self.saved)
             _write_cache(path, self.emulator.arrays())
 
     def originals(self, name: str) -> TopPredictions:
@@ -167,6 +199,9 @@ class ReferenceImages:
             texts = [key, str(self.seed), drawn_text, rows_text, *self.digests]
             if name in self.views:
                 texts.append(hashlib.sha256(pixels.tobytes()).hexdigest())
+            saved = self.saved_views.get(name, self.saved)
+            if saved:
+                texts.extend(saved.key)
             paths[name] = _cache_file(*texts)
         return paths
 
@@ -181,6 +216,12 @@ class ReferenceImages:
         if name is not None:
             pixels = self.views.get(name, self.pixels)
         digests = [self.digests[row] for row in rows]
+        saved = self.saved if name is None else self.saved_views.get(name, self.saved)
+        if saved:
+            images = []
+            for row, digest in zip(rows, digests, strict=True):
+                images.append(saved.image(row, strengths, self.seed, digest))
+            return from_uint8(np.stack(images))
         originals = from_uint8(pixels[list(rows)])
         return compose(originals, strengths, seed=self.seed, digests=digests)
 
@@ -215,7 +256,7 @@ class ReferenceImages:
         missing = [row for row in range(len(self.pixels))[rows] if np.isnan(statistics[row, 0])]
         composition = dict(zip(self.emulator.names, strengths.tolist(), strict=True))
         simulated = simulated_statistics(
-            self.pixels,
+            self.saved or self.pixels,
             missing,
             strengths=[composition] * len(missing),
             digests=[self.digests[row] for row in missing],
@@ -223,6 +264,29 @@ class ReferenceImages:
         )
         statistics[missing] = self.emulator.scaled(simulated)
         return statistics[rows]
+
+    def jpeg_strength(self) -> float:
+        """Return the strength of ``jpeg_compression`` that errs as much as the steps of files do.
+
+        It acts on study images, which the files need not have the size of; the error is the mean
+        square of what saving changes in a study image.
+        """
+        if self.saved is None:
+            return 0.0
+        record = REGISTRY["jpeg_compression"]
+        rows = list(range(len(self.unsaved)))[:: max(1, len(self.unsaved) // _COMPARED)]
+        wanted = _mean_square(self.pixels[rows], self.saved.unsaved(rows))
+        originals = from_uint8(self.unsaved[rows])
+        weakest = 0.0
+        strongest = 1.0
+        for _ in range(_HALVINGS):
+            middle = (weakest + strongest) / 2
+            saved = to_uint8(compose(originals, {record.name: middle}))
+            if _mean_square(saved, self.unsaved[rows]) < wanted:
+                weakest = middle
+            else:
+                strongest = middle
+        return round(strongest, 4)
 
     def accuracies(
         self,
@@ -280,6 +344,11 @@ def _correct_predictions(
     """Whether predictions (models, images) are the ``labels``, as 0 and 1; NaN without a label."""
     classes = [output.classes for output in outputs.values()]
     return np.where(labels >= 0, np.equal(classes, labels), np.nan)
+
+
+def _mean_square(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    """The mean squared difference of images of equal shape, in levels."""
+    return float(np.mean((first.astype(np.float32) - second) ** 2))
 
 
 def _cache_file(*texts: str) -> Path:

@@ -44,6 +44,15 @@ from robustness.matching.accuracy import (
 )
 from robustness.matching.fit import DRAWS, Estimate, Fit, estimate
 from robustness.matching.reference import ReferenceImages
+from robustness.matching.saving import (
+    FileFacts,
+    SavedFile,
+    Saving,
+    file_framing,
+    is_alike,
+    is_visible,
+    saved_files,
+)
 from robustness.matching.statistics import (
     NAMES,
     Floats,
@@ -61,6 +70,9 @@ CONDITIONS = 20
 _LEAST = 0.005
 """Strength from which a perturbation or an alternative is named: 0.00 is none."""
 _PAIRS = 5
+_JPEG = "jpeg_compression"
+_APART = 1e-4
+"""Between strengths of compositions that would be equal otherwise."""
 _SMALL = 0.1
 _WIDEST = 2.5
 """The perturbations explain a difference up to such a share of it, if what is left is within so
@@ -274,6 +286,22 @@ def profile_conditions(
     return as_profile([*affected, *unchanged])
 
 
+def saved_conditions(conditions: Sequence[Condition], strength: float) -> tuple[Condition, ...]:
+    """Return a profile's ``conditions``, each saved as JPEG at last; one that only is if none.
+
+    A composition that compresses more than that keeps its strength.
+    """
+    saved: list[Condition] = []
+    for condition in conditions or [Condition.of({_JPEG: 0.0})]:
+        strengths = dict(condition.steps)
+        strengths[_JPEG] = max(strength, strengths.get(_JPEG, 0.0))
+        # Images that are affected by nothing else have compositions of their own, too.
+        while Condition.of(strengths) in saved:
+            strengths[_JPEG] = round(strengths[_JPEG] + _APART, 4)
+        saved.append(Condition.of(strengths))
+    return as_profile(saved)
+
+
 def nearest_pairs(production: Floats, simulated: Floats) -> list[tuple[int, int]]:
     """Rows of both sides with the nearest statistics, nearest first, each row once."""
     distances = np.linalg.norm(production[:, None] - simulated[None], axis=2)
@@ -476,7 +504,7 @@ class Match:
     pairs: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
     """PNGs of production images, each with its nearest simulated reference image by statistics."""
     files: tuple[dict[str, Any], ...] = ()
-    """What files tell: medians on both sides, which the estimate does not use."""
+    """What files tell: medians on both sides."""
     searched: bool = True
     """Whether a cause was searched for: not yet in a first answer, never for one scene."""
     copies: int = 0
@@ -491,6 +519,8 @@ class Match:
     """Production images to label, drawn at random with the seed, in that order."""
     confidences: dict[str, float] = field(default_factory=dict)
     """The mean confidence of each model on all production images."""
+    saving: Saving | None = None
+    """How the files were saved, where reference images were saved like them; else None."""
 
     @property
     def share(self) -> float:
@@ -508,6 +538,7 @@ class Match:
         for part in self.perturbations:
             perturbations.append(asdict(part) | {"value": part.value, "severity": part.severity})
         document["perturbations"] = perturbations
+        document["saving"] = asdict(self.saving) if self.saving else None
         accuracies = []
         for expected in self.expected_accuracy:
             accuracies.append(
@@ -540,19 +571,33 @@ def match(
     ``FEWEST`` different readable images on a side.
     """
     check_seed(settings.seed)
-    production_sample, copy_count, production_views = _read_different(
+    production_sample, copy_count, production_views, _ = _read_different(
         production, MOST_PRODUCTION, settings, "production", note
     )
-    reference_sample, _, reference_views = _read_different(
-        reference, MOST_REFERENCE, settings, "reference", note
-    )
+    files = saved_files(production_sample.properties, settings.framing)
+    if not is_visible(files, settings.framing):
+        files = ()
+    reference_read = _read_different(reference, MOST_REFERENCE, settings, "reference", note, files)
+    reference_sample = reference_read.sample
     pixels = production_sample.pixels
+    names = _names(production, production_sample)
     labels = _labels(reference, reference_sample.rows, settings.models)
-    reference_images = ReferenceImages(reference_sample.pixels, settings.seed, reference_views)
+    reference_images = ReferenceImages(reference_sample.pixels, settings.seed, reference_read.views)
+    saving = None
+    reference_files = saved_files(reference_sample.properties, settings.framing)
+    if files and not is_alike(files, reference_files, settings.framing):
+        shared_view, other_views = reference_read.at_file_scale
+        reference_images.save_like(files, settings.framing, shared_view, other_views)
+        saving = Saving(
+            production=FileFacts.of(production_sample.properties, names),
+            reference=FileFacts.of(
+                reference_sample.properties, _names(reference, reference_sample)
+            ),
+        )
     answer = first_answer(
         reference_images,
         pixels,
-        [production.entries[row].name for row in production_sample.rows],
+        names,
         labels,
         settings,
         note,
@@ -563,6 +608,7 @@ def match(
         copies=copy_count,
         skipped=production_sample.unreadable + reference_sample.unreadable,
         files=_file_values(production_sample, reference_sample),
+        saving=saving,
     )
     if answer.different:
         # So far only images of one scene are known to differ: no cause follows from these.
@@ -589,6 +635,10 @@ def match(
     conditions: tuple[Condition, ...] = ()
     if is_explained and fitted.strengths:
         conditions = profile_conditions(drawn, fitted.share, fitted.names)
+    if saving:
+        saving = replace(saving, jpeg_compression=reference_images.jpeg_strength())
+        if is_explained and saving.jpeg_compression >= _LEAST:
+            conditions = saved_conditions(conditions, saving.jpeg_compression)
     pairs = []
     for row, reference_row in nearest_pairs(scaled, cause.simulated):
         strengths = cause.strengths_of(reference_row)
@@ -605,7 +655,13 @@ def match(
         share_decided=fitted.share_decided,
         statistics=cause.statistics(scaled, reference_images.emulator.originals),
         pairs=tuple(pairs),
+        saving=saving,
     )
+
+
+def _names(dataset: Dataset, sample: SamplePixels) -> list[str]:
+    """The names of the images of ``sample``."""
+    return [dataset.entries[row].name for row in sample.rows]
 
 
 def first_answer(
@@ -760,21 +816,43 @@ class _DifferentImages(NamedTuple):
     """Images of a dataset without ``copies`` of them, of which so many were read, too.
 
     ``views`` are the images as the models of these names see them, if not in the shared framing.
+    ``at_file_scale`` are those in the shared framing and of these models, with their framings, at
+    the scale of files, if that was asked for.
     """
 
     sample: SamplePixels
     copies: int
     views: dict[str, NDArray[np.uint8]]
+    at_file_scale: tuple[NDArray[np.uint8], dict[str, tuple[Framing, NDArray[np.uint8]]]]
 
 
 def _read_different(
-    dataset: Dataset, most: int, settings: MatchSettings, kind: str, note: Note
+    dataset: Dataset,
+    most: int,
+    settings: MatchSettings,
+    kind: str,
+    note: Note,
+    files: Sequence[SavedFile | None] = (),
 ) -> _DifferentImages:
-    """Read up to ``most`` images; raise ``ParameterError`` if too few of them are different."""
+    """Read up to ``most`` images; raise ``ParameterError`` if too few of them are different.
+
+    With ``files`` they are also read at the scale of these.
+    """
     shared_framing = settings.framing
     names_by_framing = by_framing(settings.fit, settings.side, settings.models)
     other_framings = [framing for framing in names_by_framing if framing != shared_framing]
-    images = sample_pixels(dataset, shared_framing, most, settings.seed, note, other_framings)
+    file_framings = {}
+    if files:
+        for framing in (shared_framing, *other_framings):
+            file_framings[framing] = file_framing(files, framing)
+    images = sample_pixels(
+        dataset,
+        shared_framing,
+        most,
+        settings.seed,
+        note,
+        [*other_framings, *file_framings.values()],
+    )
     # The first of several alike has its own row as its number.
     numbers = copies(images.pixels)
     rows = np.flatnonzero(numbers == np.arange(len(numbers)))
@@ -790,10 +868,18 @@ def _read_different(
         )
     images = images.chosen(rows)
     views = {}
+    views_at_file_scale = {}
     for framing in other_framings:
         for name in names_by_framing[framing]:
             views[name] = images.views[framing]
-    return _DifferentImages(images, copy_count, views)
+            if files:
+                scaled = images.views[file_framings[framing]]
+                views_at_file_scale[name] = (framing, scaled)
+    shared_at_file_scale = images.pixels
+    if files:
+        shared_at_file_scale = images.views[file_framings[shared_framing]]
+    at_file_scale = (shared_at_file_scale, views_at_file_scale)
+    return _DifferentImages(images, copy_count, views, at_file_scale)
 
 
 def _file_values(production: SamplePixels, reference: SamplePixels) -> tuple[dict[str, Any], ...]:

@@ -6,11 +6,13 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustness.base.workers import WorkerDiedError, Workers
+from robustness.matching.saving import FileScale
 from robustness.matching.simulation_process import answer
 from robustness.matching.statistics import NAMES, Floats
 
@@ -24,31 +26,35 @@ _SECONDS = 600
 
 
 def simulated_statistics(
-    pixels: NDArray[np.uint8],
+    images: NDArray[np.uint8] | FileScale,
     rows: Sequence[int] | NDArray[np.integer],
     strengths: Sequence[dict[str, float]],
     digests: Sequence[str],
     seed: int,
     note: Callable[[int], object] = lambda _: None,
 ) -> Floats:
-    """Return the statistics (n, D) of the images ``rows`` of ``pixels``, each perturbed.
+    """Return the statistics (n, D) of ``rows`` of ``images``, each perturbed, then saved if so.
 
     ``strengths`` has a composition and ``digests`` the digest of the random streams of each of
     ``rows``. ``note`` is called with the number of finished images; an exception from it ends the
     work.
     """
     vectors = np.empty((len(rows), len(NAMES)), np.float32)
+    saved = images if isinstance(images, FileScale) else None
+    pixels = images.pixels if isinstance(images, FileScale) else images
 
     def fill(start: int) -> None:
         block = slice(start, start + _BLOCK)
-        head = json.dumps(
-            {
-                "strengths": strengths[block],
-                "digests": digests[block],
-                "side": pixels.shape[1],
-                "seed": seed,
-            }
-        ).encode()
+        request: dict[str, Any] = {
+            "strengths": strengths[block],
+            "digests": digests[block],
+            "side": pixels.shape[1],
+            "seed": seed,
+        }
+        if saved:
+            request["framing"] = saved.framing.as_dict()
+            request["steps"] = [saved.steps[row] for row in rows[block]]
+        head = json.dumps(request).encode()
         data = pixels[rows[block]].tobytes()
         try:
             reply = _WORKERS.ask(head, data, memory=_MEMORY, seconds=_SECONDS, deadline=None)

@@ -15,6 +15,7 @@ from robustness.matching import (
     MatchedPerturbation,
     forecast,
 )
+from robustness.matching.saving import FileFacts
 from robustness.perturbations import REGISTRY
 from robustness.report import harm, maps
 from robustness.report.blocks import (
@@ -47,8 +48,30 @@ _TOO = {"darkness": "dark", "exposure": "bright"}
 
 
 def sentences(match: Match) -> list[str]:
-    """Return the sentences on a match: the cause, the accuracy to expect, and cautions."""
-    return [*_cause(match), *_accuracy(match), *_cautions(match)]
+    """Return the sentences on a match: files, cause, the accuracy to expect, and cautions."""
+    return [*_saving(match), *_cause(match), *_accuracy(match), *_cautions(match)]
+
+
+def _saving(match: Match) -> Iterator[str]:
+    """Yield the sentence on how the files were saved, if that makes the images differ."""
+    saving = match.saving
+    if saving is None:
+        return
+    yours = _files_text(saving.production)
+    theirs = _files_text(saving.reference)
+    yield f"Your files are {yours}, the reference's are {theirs}."
+
+
+def _files_text(facts: FileFacts) -> str:
+    """Return how files were saved, such as "JPEG of quality 38 at 400 px"."""
+    if facts.quality is None:
+        return "lossless" if facts.lossless else "not JPEG"
+    return f"JPEG of quality {_range(facts.quality)} at {_range(facts.short_side)} px"
+
+
+def _range(ends: tuple[int, int]) -> str:
+    low, high = ends
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _cause(match: Match) -> Iterator[str]:
@@ -59,7 +82,10 @@ def _cause(match: Match) -> Iterator[str]:
     names = join_names(labels, len(labels))
     if match.searched:
         if not match.different:
-            yield "No difference found between your images and the reference."
+            if match.saving:
+                yield "No difference found beyond how the files were saved."
+            else:
+                yield "No difference found between your images and the reference."
         elif not match.matched:
             differences = join_names(match.unexplained, len(match.unexplained))
             if parts:
@@ -380,7 +406,7 @@ def _files(match: Match) -> Titled:
         ("Your images", lambda row: median(row, "production")),
         ("Reference", lambda row: median(row, "reference")),
     ]
-    title = "Facts from the files, not used by the estimate"
+    title = "Facts from the files"
     return Titled(title, Table.of(match.files, columns))
 
 

@@ -50,15 +50,15 @@ SIDE = 64
 FRAMING = MatchSettings(fit="squash", side=SIDE)
 
 
-def textures(count: int, seed: int) -> NDArray[np.uint8]:
+def textures(count: int, seed: int, side: int = SIDE) -> NDArray[np.uint8]:
     """Coloured noise with the spectrum of photographs."""
     draws = np.random.default_rng(seed)
-    y, x = np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)[None]
-    filters = 1 / np.maximum(np.hypot(y, x), 1 / SIDE)
+    y, x = np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None]
+    filters = 1 / np.maximum(np.hypot(y, x), 1 / side)
     images = []
     for _ in range(count):
-        luma = np.fft.ifft2(np.fft.fft2(draws.normal(size=(SIDE, SIDE))) * filters).real
-        colour = np.fft.ifft2(np.fft.fft2(draws.normal(size=(3, SIDE, SIDE))) * filters).real
+        luma = np.fft.ifft2(np.fft.fft2(draws.normal(size=(side, side))) * filters).real
+        colour = np.fft.ifft2(np.fft.fft2(draws.normal(size=(3, side, side))) * filters).real
         image = 0.5 + 0.17 * luma[..., None] / luma.std() + 0.04 * np.moveaxis(colour, 0, 2)
         images.append(to_uint8(np.clip(image, 0, 1).astype(np.float32)))
     return np.stack(images)
