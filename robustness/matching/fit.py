@@ -75,6 +75,8 @@ _NEXT = 0.15
 """Distance from all points beyond which other fits are simulated."""
 _BESIDE = 0.05
 """Step to points that correct slopes."""
+_MOST_BY_ONE = 0.5
+"""Share of the cost of no fit, up to which a perturbation alone is simulated at first."""
 _SHARE_STEPS = 200
 _SEPARATE = 1.5
 """Standard deviations between originals and simulations, below which 50 images of which half are
@@ -136,14 +138,23 @@ class Estimate:
 
 
 def estimate(
-    production: Floats, emulator: Emulator, simulate: Simulate, seed: int, note: Note
+    production: Floats,
+    emulator: Emulator,
+    simulate: Simulate,
+    seed: int,
+    note: Note,
+    *,
+    each_alone: bool = False,
 ) -> Estimate:
     """Fit the scaled statistics of production images (n, D) that differ from the reference.
+
+    With ``each_alone``, every perturbation that may explain much is simulated alone at first: where
+    the emulator errs much, as with images that are saved, the right one may look bad.
 
     The fit begins with all images. Where it is not likely, another begins with the unusual ones:
     the mean of all may show nothing of what happened to a few.
     """
-    problem = _Problem(emulator, simulate)
+    problem = _Problem(emulator, simulate, each_alone)
     every_image = np.ones(len(production), bool)
     from_all, is_likely = _estimate_share(problem, production, every_image, seed, note)
     unusual = _find_unusual(production, emulator.originals)
@@ -383,9 +394,10 @@ class _Problem:
     (m, K), the originals first; between them they are interpolated, as by a Gaussian process.
     """
 
-    def __init__(self, emulator: Emulator, simulate: Simulate) -> None:
+    def __init__(self, emulator: Emulator, simulate: Simulate, each_alone: bool = False) -> None:
         self.emulator = emulator
         self.simulate = simulate
+        self.each_alone = each_alone
         originals = emulator.originals
         no_strengths = np.zeros(len(emulator.names))
         self.emulated_means = emulator.means(_ROWS)
@@ -543,6 +555,8 @@ class _Problem:
             self.add(best_fit, self.some)
         if is_likely:
             return is_new
+        if self.each_alone and count == 1:
+            self._explore_each_alone(fits)
         self._explore_beside(best_point)
         if not is_new:
             self._explore_beside(best_fit)
@@ -553,6 +567,14 @@ class _Problem:
         else:
             self._explore_hopeful(fits, sizes > 0, best_score)
         return len(self.points) > count
+
+    def _explore_each_alone(self, fits: list[Fit]) -> None:
+        """Simulate at the fit of each perturbation that alone may explain much."""
+        most_cost = _MOST_BY_ONE * self.solve(()).cost
+        for fit in fits:
+            is_alone = len(fit.support) == 1
+            if is_alone and fit.cost < most_cost and self.is_new(fit.strengths, _NEAR):
+                self.add(fit.strengths, self.some)
 
     def _explore_beside(self, centre: Values) -> None:
         """Simulate at a step to either side of ``centre`` (K,), for each active perturbation."""

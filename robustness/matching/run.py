@@ -212,7 +212,14 @@ def search_cause(production: Floats, reference: ReferenceImages, note: Note) -> 
     if not changed.significant:
         return no_cause
 
-    fitted = estimate(production, reference.emulator, reference.simulated, seed, note)
+    fitted = estimate(
+        production,
+        reference.emulator,
+        reference.simulated,
+        seed,
+        note,
+        each_alone=reference.saved is not None,
+    )
     simulated = reference.simulated(fitted.fits[0].strengths, slice(None)).copy()
     order = np.random.default_rng(seed).permutation(len(simulated))
     unaffected = order[round(fitted.share * len(simulated)) :]
