@@ -17,7 +17,7 @@ from robustness.matching import (
 )
 from robustness.matching.saving import FileFacts
 from robustness.perturbations import REGISTRY
-from robustness.report import harm, maps
+from robustness.report import differences, harm, maps
 from robustness.report.blocks import (
     MODEL,
     Case,
@@ -87,13 +87,14 @@ def _cause(match: Match) -> Iterator[str]:
             else:
                 yield "No difference found between your images and the reference."
         elif not match.matched:
-            differences = join_names(match.unexplained, len(match.unexplained))
+            left = {row["statistic"]: row["left"] for row in match.statistics}
+            unlike = differences.phrases(match.unexplained, left)
             if parts:
                 yield f"The cause is unknown; most like {names}, but not only that."
-                yield f"Nearest is {causes}. Your images still differ in {differences}."
+                yield f"Nearest is {causes}. Beyond that, {join_names(unlike, len(unlike))}."
             else:
                 yield "The cause is unknown."
-                yield f"Your images differ from the reference in {differences}."
+                yield f"Compared with the reference, {join_names(unlike, len(unlike))}."
         elif parts:
             yield _explanation(match, causes)
     if match.matched and parts and not match.share_decided:
@@ -381,14 +382,15 @@ def _statistics(match: Match) -> Chart:
     for row in match.statistics:
         production = row["production"] - row["reference"]
         simulation = row["simulation"] - row["reference"]
-        rows.append({**row, "production": production, "simulation": simulation})
+        name = f"{differences.trait_of(row['statistic'])} ({row['statistic']})"
+        rows.append({**row, "statistic": name, "production": production, "simulation": simulation})
     rows.sort(key=lambda row: abs(row["production"]), reverse=True)
     rows = rows[:_STATISTICS]
     values = ", ".join(
         f"{row['statistic']} {row['production']:+.1f} ({row['simulation']:+.1f})" for row in rows
     )
     return Chart(
-        "Statistics that differ most",
+        "What differs most",
         statistics_that_differ(rows),
         f"Difference of your images from the reference, in deviations (simulation): {values}.",
         "In standard deviations. Dot inside ring: the simulation explains it.",
