@@ -24,7 +24,9 @@ from robustness.base.validation import CONFIG
 from robustness.images.framing import MAX_SIDE, Framing, resize
 from robustness.images.pixels import from_uint8, to_uint8
 from robustness.images.properties import PropertyValues
-from robustness.perturbations import compose
+from robustness.perturbations import Images, apply, ordered
+from robustness.perturbations.noise import gaussian_noise_sigma
+from robustness.perturbations.record import clipped, standard_normals, stream
 
 Pixels = NDArray[np.uint8]
 
@@ -38,6 +40,7 @@ _ALIKE = 0.7
 would add an error about as large as the difference."""
 _BLOCK = 16
 """Side of the blocks of a JPEG with colours at half resolution."""
+_NOISE = "gaussian_noise"
 _PROJECTIONS = 3
 """Times that what a study image loses at the scale of a file is added back."""
 _LOSSLESS = {".png", ".bmp", ".tif", ".tiff"}
@@ -233,10 +236,28 @@ def perturbed_and_saved(
     ``pixels`` (F, F, 3) has it from the top left corner on, as large as the side of ``step``.
     """
     image = from_uint8(pixels[: step.side, : step.side])[None]
-    levels = to_uint8(compose(image, strengths, seed=seed, digests=[digest])[0])
+    for record, strength in ordered(strengths):
+        if record.name == _NOISE:
+            image = _with_sensor_noise(image, strength, stream(seed, digest, _NOISE), framing)
+        else:
+            image = apply(record, image, strength, seed=seed, digests=[digest])
+    levels = to_uint8(image[0])
     if step.quality:
         levels = _through_jpeg(levels, step)
     return _resized(levels, framing.side, framing)
+
+
+def _with_sensor_noise(
+    image: Images, strength: float, draws: np.random.Generator, framing: Framing
+) -> Images:
+    """``image`` (1, F, F, 3) with noise in each of its own pixels, as of a sensor.
+
+    The grain of the perturbation has the size of pixels of the study image, which a JPEG of a
+    larger file keeps more of. The deviation is stated there, too: resizing averages it.
+    """
+    sigma = gaussian_noise_sigma(strength) * image.shape[1] / framing.side
+    noise = standard_normals(draws, image.shape)
+    return clipped(image + np.float32(sigma) * noise)
 
 
 def _resized(pixels: Pixels, side: int, framing: Framing) -> Pixels:
