@@ -118,9 +118,10 @@ def match_command(options: argparse.Namespace) -> int:
 
 def _show_first_answer(answer: Match) -> None:
     """Show what is known before the search for a cause begins."""
-    from robustness.report.match import sentences
+    from robustness.report.match import headline
 
-    console.remark("\n".join(sentences(answer)[:1]))
+    told, _ = headline(answer)
+    console.remark(told)
 
 
 def _remark_labels_of_other_models(table: Path, model_names: Sequence[str]) -> None:

@@ -52,6 +52,16 @@ def sentences(match: Match) -> list[str]:
     return [*_saving(match), *_cause(match), *_accuracy(match), *_cautions(match)]
 
 
+def headline(match: Match) -> tuple[str, list[str]]:
+    """Return what is said first of ``match``, and the other sentences.
+
+    How the files were saved stands before the first of the others.
+    """
+    told = sentences(match)
+    count = 1 if match.saving is None else 2
+    return " ".join(told[:count]), told[count:]
+
+
 def _saving(match: Match) -> Iterator[str]:
     """Yield the sentence on how the files were saved, if that makes the images differ."""
     saving = match.saving

@@ -132,7 +132,7 @@ def show(entry: Listed, request: MatchRequest) -> None:
             labelled = matching.with_labels(shown, correct)
             if answer is not None:
                 answer = labelled
-            headline, *others = match.sentences(labelled)
+            headline, others = match.headline(labelled)
             st.html(draw.headline(headline))
             if others:
                 st.markdown(plain(" ".join(others)))
@@ -171,7 +171,7 @@ def _present(entry: Listed, request: MatchRequest) -> bool:
         return False
     reference = _reference_run(entry, request, answer)
     labelled = matching.with_labels(answer, runs.read_labels(entry.folder, answer))
-    headline = match.sentences(labelled)[0]
+    headline, _ = match.headline(labelled)
     return presentation.show(
         presentation.match_slides(labelled, reference),
         presentation.match_answer(labelled, headline),
