@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustness.base.validation import CONFIG
-from robustness.images.framing import MAX_SIDE, Framing, resize
+from robustness.images.framing import MAX_SIDE, STUDY_SIDE, Framing, resize
 from robustness.images.pixels import from_uint8, to_uint8
 from robustness.images.properties import PropertyValues
 from robustness.perturbations import Images, apply, ordered
+from robustness.perturbations.digital import resolution
 from robustness.perturbations.noise import gaussian_noise_sigma
 from robustness.perturbations.record import clipped, standard_normals, stream
 
@@ -41,6 +42,7 @@ would add an error about as large as the difference."""
 _BLOCK = 16
 """Side of the blocks of a JPEG with colours at half resolution."""
 _NOISE = "gaussian_noise"
+_LOW_RESOLUTION = "low_resolution"
 _PROJECTIONS = 3
 """Times that what a study image loses at the scale of a file is added back."""
 _LOSSLESS = {".png", ".bmp", ".tif", ".tiff"}
@@ -239,6 +241,8 @@ def perturbed_and_saved(
     for record, strength in ordered(strengths):
         if record.name == _NOISE:
             image = _with_sensor_noise(image, strength, stream(seed, digest, _NOISE), framing)
+        elif record.name == _LOW_RESOLUTION:
+            image = _with_few_pixels(image, strength, framing)
         else:
             image = apply(record, image, strength, seed=seed, digests=[digest])
     levels = to_uint8(image[0])
@@ -258,6 +262,14 @@ def _with_sensor_noise(
     sigma = gaussian_noise_sigma(strength) * image.shape[1] / framing.side
     noise = standard_normals(draws, image.shape)
     return clipped(image + np.float32(sigma) * noise)
+
+
+def _with_few_pixels(image: Images, strength: float, framing: Framing) -> Images:
+    """``image`` (1, F, F, 3) at as few pixels a side as the perturbation leaves a study image."""
+    side = image.shape[1]
+    few = min(max(1, round(resolution(strength) * framing.side / STUDY_SIDE)), side)
+    small = cv2.resize(image[0], (few, few), interpolation=cv2.INTER_AREA)
+    return clipped(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)[None])
 
 
 def _resized(pixels: Pixels, side: int, framing: Framing) -> Pixels:

@@ -217,6 +217,25 @@ def test_an_image_is_perturbed_before_it_is_saved_and_resized() -> None:
     np.testing.assert_array_equal(saved, pixels)
 
 
+@pytest.mark.parametrize("name", ["gaussian_blur", "low_resolution", "gaussian_noise", "darkness"])
+def test_a_strength_does_to_a_study_image_about_what_it_does_at_the_scale_of_files(
+    name: str,
+) -> None:
+    # In images of 64 pixels a blur is narrower than a pixel.
+    side, file_side = 224, 400
+    small = textures(4, 0, side)
+    enlarged = np.stack([cv2.resize(each, (file_side, file_side)) for each in small])
+    # So fine a quality that it does not show.
+    file = SavedFile(100, file_side, file_side, False)
+    digests = [str(row) for row in range(4)]
+    scale = FileScale.of(enlarged, small, [file], Framing("squash", side), digests, 0)
+    for strength in (0.3, 0.6):
+        expected = compose(from_uint8(small), {name: strength}, digests=digests)
+        found = np.stack([scale.image(row, {name: strength}, 0, digests[row]) for row in range(4)])
+        change = np.abs(from_uint8(found) - from_uint8(small)).mean()
+        assert change == pytest.approx(np.abs(expected - from_uint8(small)).mean(), rel=0.25)
+
+
 def test_processes_save_as_this_one_would() -> None:
     files = [SavedFile(20, 100, 90, False), SavedFile(60, 70, 80, False), None]
     framing = Framing("crop", SIDE)
