@@ -310,6 +310,15 @@ def test_the_accuracy_is_on_the_page_before_the_search_and_labels_by_clicks_narr
         perturbations=(),
         conditions=(),
         unexplained=("noise",),
+        statistics=(
+            {
+                "statistic": "noise",
+                "production": 2.0,
+                "reference": 0.0,
+                "simulation": 0.5,
+                "left": 1.5,
+            },
+        ),
         expected_accuracy=(accuracy,),
         sample=sample,
         confidences={"SqueezeNet": 0.6},
